@@ -1,0 +1,19 @@
+// npm test [-- vitest arguments]: sets up, then lint and format, types, tests. The first that fails ends it.
+import { bin, leaveSignalsToChild, main, run } from './lib/stage.mjs';
+import { setup } from './setup.mjs';
+
+const stages = (args) => [
+  ['lint and format', bin('biome'), ['ci', '--colors', process.stdout.isTTY ? 'force' : 'off', '.']],
+  ['types', bin('tsc'), ['--noEmit']],
+  ['tests', bin('vitest'), ['run', ...args]],
+];
+
+main(async () => {
+  await setup();
+  leaveSignalsToChild();
+  for (const [name, command, args] of stages(process.argv.slice(2))) {
+    console.log(`anneal: ${name}`);
+    const status = await run(command, args);
+    if (status !== 0) return status;
+  }
+});
