@@ -1,0 +1,136 @@
+#include "core/environment.h"
+
+#include <cmath>
+
+namespace anneal {
+namespace {
+
+constexpr double kSlots = 1 << 24;
+
+void freeList(const Call& call) {
+  auto* list = static_cast<TensorList*>(call.context);
+  delete[] list->views;
+  delete[] list->perRow;
+  delete list;
+}
+
+}  // namespace
+
+Environment::Environment() { slots_.reserve(1 << 12); }
+
+Environment::~Environment() {
+  abandon();
+  for (Slot& s : slots_) {
+    if (!s.references) continue;
+    if (s.list) {
+      Call call{};
+      call.context = s.list;
+      freeList(call);
+      delete s.kept;
+    } else {
+      memory_.release(s.block);
+    }
+  }
+}
+
+void Environment::abandon() {
+  // Streams may wait for each other's events: tell all before joining any.
+  for (Stream* s : streams_) s->abandon();
+}
+
+double Environment::take(Slot*& slot) {
+  uint32_t index;
+  if (free_.empty()) {
+    if (slots_.size() >= static_cast<size_t>(kSlots) - 1) throw OutOfMemory("16 million tensors are alive. Wrap the loop's body in scope(() => ...).");
+    index = static_cast<uint32_t>(slots_.size());
+    slots_.emplace_back();
+  } else {
+    index = free_.back();
+    free_.pop_back();
+  }
+  slot = &slots_[index];
+  slot->references = 1;
+  ++live_;
+  return slot->generation * kSlots + index + 1;
+}
+
+double Environment::create(int64_t bytes, const char* forOp) {
+  Block block = memory_.allocate(bytes, forOp);
+  Slot* slot;
+  const double handle = take(slot);
+  slot->block = block;
+  return handle;
+}
+
+Environment::Slot& Environment::find(double handle) {
+  const double generation = std::floor((handle - 1) / kSlots), index = handle - 1 - generation * kSlots;
+  if (!(handle >= kSlots) || index >= static_cast<double>(slots_.size())) throw BadHandle("not a tensor handle");
+  Slot& slot = slots_[static_cast<size_t>(index)];
+  if (!slot.references || slot.generation != generation) throw BadHandle("this tensor was freed");
+  return slot;
+}
+
+double Environment::createList(int rows, int columns, const double* operands, const double* perRow) {
+  auto list = std::make_unique<TensorList>();
+  auto views = std::make_unique<View[]>(rows * columns);
+  auto kept = std::make_unique<std::vector<double>>();
+  for (int i = 0; i < rows * columns; ++i) {
+    const double* o = operands + 4 * i;
+    if (o[0] == 0) { views[i] = {nullptr, 0, DType::f32}; continue; }
+    views[i] = view(o[0], o[1], o[2], o[3], StreamId::compute);
+    kept->push_back(o[0]);
+  }
+  for (double h : *kept) retain(h);
+  list->rows = rows;
+  list->columns = columns;
+  list->views = views.release();
+  list->perRow = new double[rows + 1]();
+  for (int i = 0; i < rows; ++i) list->perRow[i] = perRow ? perRow[i] : 0;
+  Slot* slot;
+  const double handle = take(slot);
+  slot->list = list.release();
+  slot->kept = kept.release();
+  return handle;
+}
+
+View Environment::view(double handle, double offset, double n, double dtype, StreamId stream) {
+  Slot& slot = find(handle);
+  if ((dtype == kListDType) != (slot.list != nullptr)) throw BadHandle("a tensor list stands where a tensor belongs, or the reverse");
+  if (slot.list) return {slot.list, slot.list->rows, DType::f32};
+  const int type = static_cast<int>(dtype);
+  if (type < 0 || type >= kDTypes) throw BadHandle("not a dtype");
+  const double bytes = n * static_cast<double>(sizeOf(static_cast<DType>(type)));
+  if (!(offset >= 0 && n >= 0 && offset + bytes <= static_cast<double>(slot.block.bytes))) throw BadHandle("operand reaches past its tensor's memory");
+  if (stream != StreamId::compute) slot.block.streams |= 1 << static_cast<int>(stream);
+  return {slot.block.data + static_cast<int64_t>(offset), static_cast<int64_t>(n), static_cast<DType>(type)};
+}
+
+void Environment::retain(double handle) { ++find(handle).references; }
+
+void Environment::release(double handle) {
+  Slot& slot = find(handle);
+  if (--slot.references) return;
+  drop(slot, static_cast<uint32_t>(&slot - slots_.data()));
+}
+
+void Environment::drop(Slot& slot, uint32_t index) {
+  --live_;
+  slot.generation = slot.generation == (1u << 28) ? 1 : slot.generation + 1;
+  if (!slot.list) {
+    memory_.release(slot.block);
+    free_.push_back(index);
+    return;
+  }
+  Stream::Request request{};
+  request.run = freeList;  // queued calls may still read it
+  request.context = slot.list;
+  compute_.enqueue(request);
+  std::vector<double>* kept = slot.kept;
+  slot.list = nullptr;
+  slot.kept = nullptr;
+  free_.push_back(index);
+  for (double h : *kept) release(h);
+  delete kept;
+}
+
+}  // namespace anneal

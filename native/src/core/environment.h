@@ -1,0 +1,63 @@
+// What one JavaScript environment (the main thread, or a worker) owns: its tensors' slots, its streams, its memory. Never shared.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/allocator.h"
+#include "core/stream.h"
+#include "core/table.h"
+
+namespace anneal {
+
+/** A handle that names nothing: freed before, or never given out. */
+struct BadHandle : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/** In an operand's dtype field: the handle names a tensor list. */
+constexpr double kListDType = -1;
+
+class Environment {
+ public:
+  Environment();
+  ~Environment();
+
+  /** Handles are numbers: generation * 2^24 + slot + 1. A freed slot's generation changes, so a stale handle is recognised. */
+  double create(int64_t bytes, const char* forOp);
+  double createList(int rows, int columns, const double* operands, const double* perRow);
+  void retain(double handle);
+  void release(double handle);
+  /** The operand of `n` elements at `offset` bytes into a block, checked to lie inside it. */
+  View view(double handle, double offset, double n, double dtype, StreamId stream);
+
+  Stream& stream(StreamId id) { return *streams_[static_cast<int>(id)]; }
+  Allocator& memory() { return memory_; }
+  int64_t handles() const { return live_; }
+  /** Stops the streams: the current kernels finish, queued ones are dropped. */
+  void abandon();
+
+ private:
+  struct Slot {
+    Block block;
+    TensorList* list = nullptr;
+    uint32_t generation = 1;
+    uint32_t references = 0;
+    std::vector<double>* kept = nullptr;  // handles that a list holds
+  };
+  Slot& find(double handle);
+  double take(Slot*& slot);
+  void drop(Slot& slot, uint32_t index);
+
+  Stream compute_{"compute"}, copy_{"copy"}, comm_{"comm"};
+  Stream* streams_[kStreams] = {&compute_, &copy_, &comm_};
+  Allocator memory_{streams_};
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_;
+  int64_t live_ = 0;
+};
+
+/** The op table with the kernels of this machine's instruction set: made once, leaked. */
+const OpTable& table();
+
+}  // namespace anneal

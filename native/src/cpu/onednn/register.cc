@@ -1,0 +1,10 @@
+// The kernels that oneDNN provides: one line per family.
+#include "core/table.h"
+
+namespace anneal::cpu {
+
+void registerMatmul(OpTable& t);
+
+void registerOneDnn(OpTable& t) { registerMatmul(t); }
+
+}  // namespace anneal::cpu

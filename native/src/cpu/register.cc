@@ -1,0 +1,16 @@
+// The kernels of this instruction set: one line per family.
+#include "cpu/kernel.h"
+
+ANNEAL_KERNELS_BEGIN
+
+void registerElementwise(OpTable& t);
+void registerMemory(OpTable& t);
+void registerMatmul(OpTable& t);
+
+void registerKernels(OpTable& t) {
+  registerElementwise(t);
+  registerMemory(t);
+  registerMatmul(t);
+}
+
+ANNEAL_KERNELS_END

@@ -1,0 +1,88 @@
+// The op table's rows: every op that TypeScript can name, with its kind. test/ops/registry.test.ts holds it against lib/ops.
+#include <cstring>
+#include <stdexcept>
+
+#include "core/environment.h"
+#include "core/executor.h"
+
+namespace anneal {
+
+namespace cpu {
+void registerOneDnn(OpTable& t);
+#define ANNEAL_VARIANT(isa) \
+  namespace isa { void registerKernels(OpTable& t); }
+#ifdef ANNEAL_HAVE_V2
+ANNEAL_VARIANT(v2)
+#endif
+#ifdef ANNEAL_HAVE_V3
+ANNEAL_VARIANT(v3)
+#endif
+#ifdef ANNEAL_HAVE_V4
+ANNEAL_VARIANT(v4)
+#endif
+#ifdef ANNEAL_HAVE_GENERIC
+ANNEAL_VARIANT(generic)
+#endif
+#undef ANNEAL_VARIANT
+}  // namespace cpu
+
+namespace {
+
+struct Row {
+  const char *kind, *names;
+};
+
+// names are separated by blanks
+constexpr Row rows[] = {
+    {"memory", "fill cast copy"},
+    {"elementwise",
+     "neg abs exp expm1 log log1p sqrt rsqrt square reciprocal sin cos tanh sigmoid relu leakyRelu elu silu softplus erf gelu geluTanh floor "
+     "ceil round sign clamp powScalar"},
+    {"elementwise",
+     "neg.grad abs.grad exp.grad expm1.grad log.grad log1p.grad sqrt.grad rsqrt.grad square.grad reciprocal.grad sin.grad cos.grad tanh.grad "
+     "sigmoid.grad relu.grad leakyRelu.grad elu.grad silu.grad softplus.grad erf.grad gelu.grad geluTanh.grad floor.grad ceil.grad round.grad "
+     "sign.grad clamp.grad powScalar.grad"},
+    {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
+    {"matmul", "matmul matmul.plain"},
+};
+
+void declareAll(OpTable& t) {
+  for (const Row& row : rows) {
+    for (const char* at = row.names; *at;) {
+      const size_t length = std::strcspn(at, " ");
+      t.declare(strndup(at, length), row.kind);  // names live as long as the process
+      at += length;
+      while (*at == ' ') ++at;
+    }
+  }
+}
+
+void registerVariant(OpTable& t, const char* isa) {
+#ifdef ANNEAL_HAVE_V4
+  if (!std::strcmp(isa, "v4")) return cpu::v4::registerKernels(t);
+#endif
+#ifdef ANNEAL_HAVE_V3
+  if (!std::strcmp(isa, "v4") || !std::strcmp(isa, "v3")) return cpu::v3::registerKernels(t);
+#endif
+#ifdef ANNEAL_HAVE_V2
+  return cpu::v2::registerKernels(t);
+#elif defined(ANNEAL_HAVE_GENERIC)
+  return cpu::generic::registerKernels(t);
+#endif
+  throw std::logic_error(std::string("this build has no kernels for instruction set ") + isa);
+}
+
+}  // namespace
+
+const OpTable& table() {
+  static const OpTable* made = [] {
+    auto* t = new OpTable;
+    declareAll(*t);
+    registerVariant(*t, cpuFeatures().isa);
+    cpu::registerOneDnn(*t);
+    return t;
+  }();
+  return *made;
+}
+
+}  // namespace anneal
