@@ -17,7 +17,6 @@ const shared = {
   target: 'node20',
   packages: 'external',
   sourcemap: true,
-  sourcesContent: false,
   keepNames: true,
   logLevel: 'warning',
   absWorkingDir: root,
