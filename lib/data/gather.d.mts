@@ -1,0 +1,7 @@
+import type { TypedArray } from './host.ts';
+import type { GatherJob } from './job.ts';
+
+/** Zero-filled arrays for the batch of `job`, one per column. */
+export declare function allocateOut(job: GatherJob): TypedArray[];
+/** Gathers samples `from` to `to` - 1 of the batch into `outs`. */
+export declare function gather(job: GatherJob, outs: TypedArray[], from: number, to: number): void;

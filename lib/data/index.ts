@@ -1,0 +1,31 @@
+// Data on its way to the model: `export * as data from './data/index.ts'`, `export * as augment from './data/augment/index.ts'`.
+export { type Batch, type HostBatch, toDevice } from './collate.ts';
+export { CsvDataset, type CsvOptions, csv } from './csv.ts';
+export {
+  ArrayDataset,
+  type Column,
+  type ColumnBacked,
+  type ColumnSource,
+  concat,
+  type Dataset,
+  type Encoding,
+  type Row,
+  type SampleContext,
+  type SampleStream,
+  subset,
+  TensorDataset,
+} from './dataset.ts';
+export type { HostArray, TypedArray } from './host.ts';
+export { type IdxOptions, idx } from './idx.ts';
+export { type Cursor, type EpochOptions, Loader, loader, type Window, type WindowsOptions } from './loader.ts';
+export { type Mnist, type MnistOptions, mnist } from './mnist.ts';
+export type { LoaderOptions, SampleFunction, SampleInfo } from './options.ts';
+export { type Parts, type SplitOptions, split, type View } from './split.ts';
+export {
+  type CharTokens,
+  charTokens,
+  type TextOptions,
+  TextWindows,
+  type TextWindowsOptions,
+  text,
+} from './text.ts';

@@ -1,0 +1,125 @@
+import { ConfigError, checkOptions } from '../native/errors.ts';
+import { checkDType, type DType } from '../tensor/dtype.ts';
+import { type PhiloxStream, seedKey } from '../tensor/philox.ts';
+import type { Transform } from './augment/image.ts';
+import { describe, type HostArray } from './host.ts';
+
+/** What a user's function is told about a sample: its id, the epoch, and random numbers keyed by (seed, epoch, id). */
+export interface SampleInfo {
+  readonly id: number;
+  readonly epoch: number;
+  readonly rng: PhiloxStream;
+}
+
+/** A user's transform of one sample, on the main thread; it may be asynchronous. */
+// biome-ignore lint/suspicious/noExplicitAny: a transform may narrow the sample as it likes
+export type SampleFunction = (sample: any, info: SampleInfo) => unknown;
+
+/** Options of `data.loader`. */
+export interface LoaderOptions {
+  /** Samples in a batch. */
+  batchSize: number;
+  /** A new order each epoch, keyed by (seed, epoch). For a stream: through a buffer of `buffer` samples (default 1024). Default false. */
+  shuffle?: boolean | { buffer: number };
+  /** Leave out a last batch of fewer samples. Default false. */
+  dropLast?: boolean;
+  /** Keys the order and every random transform. Default 0. */
+  seed?: number | bigint;
+  /** Functions first (main thread), then descriptors of `augment` (loader threads), in order. */
+  transform?: readonly (Transform | SampleFunction)[];
+  /** Makes a batch's columns from its samples, on the main thread, in place of stacking. */
+  collate?: (samples: readonly unknown[], ids: Int32Array) => Readonly<Record<string, HostArray>>;
+  /** The dtype of plain fields, such as { y: 'i32' }: a number in a sample is f32 otherwise. */
+  dtypes?: Readonly<Record<string, DType>>;
+  /** Loader threads for column-backed data and for transforms. Default 1; 0 works on the main thread in slices of a few ms. */
+  workers?: number;
+  /** Batches made ahead of the one in use. Default 2. */
+  prefetch?: number;
+  /** A sample that cannot be had: 'error' (default) throws DataError with its id; 'replace' takes another, the same in every run. */
+  badSamples?: 'error' | 'replace';
+}
+
+/** Options as the loader works with them. */
+export interface Settings {
+  readonly batchSize: number;
+  readonly shuffle: boolean;
+  readonly buffer: number;
+  readonly dropLast: boolean;
+  readonly seed: number | bigint;
+  readonly functions: readonly SampleFunction[];
+  readonly transforms: readonly Transform[];
+  readonly collate: LoaderOptions['collate'];
+  readonly dtypes: Readonly<Record<string, DType>>;
+  readonly workers: number;
+  readonly prefetch: number;
+  readonly replace: boolean;
+}
+
+const names = ['batchSize', 'shuffle', 'dropLast', 'seed', 'transform', 'collate', 'dtypes', 'workers', 'prefetch', 'badSamples'];
+
+/** Throws ConfigError unless `value` is an integer from `least` to `most`. */
+export function checkInteger(where: string, name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most) return value as number;
+  const range = most === Number.MAX_SAFE_INTEGER ? `>= ${least}` : `from ${least} to ${most}`;
+  throw new ConfigError(`${where}: ${name} must be an integer ${range}, got ${describe(value)}.`);
+}
+
+/** Throws ConfigError unless `value` is true, false or absent. */
+function checkBoolean(name: string, value: unknown): boolean {
+  if (value === undefined || typeof value === 'boolean') return value ?? false;
+  throw new ConfigError(`data.loader: ${name} must be true or false, got ${describe(value)}.`);
+}
+
+function checkTransform(list: unknown): Pick<Settings, 'functions' | 'transforms'> {
+  if (!Array.isArray(list)) {
+    throw new ConfigError(
+      `data.loader: transform must be a list, such as [augment.randomHorizontalFlip()], got ${describe(list)}.`,
+    );
+  }
+  const functions = list.filter((t): t is SampleFunction => typeof t === 'function');
+  if (list.slice(0, functions.length).some((t) => typeof t !== 'function')) {
+    throw new ConfigError(
+      'data.loader: functions in transform come before descriptors, which run where the batch is made. Put the functions first.',
+    );
+  }
+  return { functions, transforms: list.slice(functions.length) as Transform[] };
+}
+
+/** Checks the options and fills in the defaults. Throws ConfigError. */
+export function settle(options: LoaderOptions, stream: boolean): Settings {
+  checkOptions('data.loader', options, names);
+  const { shuffle = false, seed = 0, collate, dtypes = {}, badSamples = 'error' } = options ?? {};
+  const where = 'data.loader';
+  let buffer = 1024;
+  if (typeof shuffle === 'object' && shuffle !== null) {
+    checkOptions('data.loader: shuffle', shuffle, ['buffer']);
+    if (!stream)
+      throw new ConfigError(
+        'data.loader: a shuffle buffer is for streams; this dataset has a length and is shuffled whole. Use shuffle: true.',
+      );
+    buffer = checkInteger(where, 'shuffle.buffer', shuffle.buffer, 1);
+  } else checkBoolean('shuffle', shuffle);
+  seedKey(seed);
+  for (const [name, dtype] of Object.entries(dtypes)) checkDType(`data.loader: dtypes.${name}`, dtype);
+  if (collate !== undefined && typeof collate !== 'function')
+    throw new ConfigError(`data.loader: collate must be a function, got ${describe(collate)}.`);
+  if (badSamples !== 'error' && badSamples !== 'replace') {
+    throw new ConfigError(`data.loader: badSamples must be 'error' or 'replace', got ${describe(badSamples)}.`);
+  }
+  if (stream && badSamples === 'replace') {
+    throw new ConfigError("data.loader: badSamples: 'replace' needs a dataset with get(i); a stream that throws is at its end.");
+  }
+  return {
+    batchSize: checkInteger(where, 'batchSize', options?.batchSize, 1, 2 ** 24),
+    shuffle: shuffle !== false,
+    buffer,
+    dropLast: checkBoolean('dropLast', options.dropLast),
+    seed,
+    ...checkTransform(options.transform ?? []),
+    collate,
+    dtypes,
+    workers: checkInteger(where, 'workers', options.workers ?? 1, 0, 256),
+    prefetch: checkInteger(where, 'prefetch', options.prefetch ?? 2, 0, 1024),
+    replace: badSamples === 'replace',
+  };
+}

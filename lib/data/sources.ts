@@ -1,0 +1,176 @@
+import { AnnealError, ConfigError, DataError } from '../native/errors.ts';
+import { PhiloxStream } from '../tensor/philox.ts';
+import type { BatchMaker, Ticket } from './batches.ts';
+import type { SampleStream } from './dataset.ts';
+import { describe } from './host.ts';
+import type { Settings } from './options.ts';
+import { Slices } from './slice.ts';
+
+/** The batches of an epoch, in order, from the `from`-th on. */
+export interface TicketSource {
+  /** Batches per epoch; undefined for a stream. */
+  readonly length: number | undefined;
+  tickets(epoch: number, from: number): AsyncGenerator<Ticket>;
+}
+
+/** Batches of a map-style dataset. */
+export class MapSource implements TicketSource {
+  readonly length: number;
+  readonly #settings: Settings;
+  readonly #maker: BatchMaker;
+  readonly #samples: number;
+  #order: { epoch: number; ids: Promise<Uint32Array> } | undefined;
+
+  constructor(settings: Settings, maker: BatchMaker, samples: number) {
+    this.#settings = settings;
+    this.#maker = maker;
+    this.#samples = samples;
+    const { batchSize, dropLast } = settings;
+    this.length = dropLast ? Math.floor(samples / batchSize) : Math.ceil(samples / batchSize);
+    if (this.length > 0) return;
+    const why =
+      samples === 0
+        ? 'the dataset is empty'
+        : `dropLast leaves no batch of ${batchSize} from ${samples} samples; use a smaller batchSize`;
+    throw new ConfigError(`data.loader: ${why}.`);
+  }
+
+  async *tickets(epoch: number, from: number): AsyncGenerator<Ticket> {
+    if (from > this.length) {
+      throw new ConfigError(
+        `data.loader: batch ${from} of epoch ${epoch} does not exist: there are ${this.length} batches. Is the cursor of another loader?`,
+      );
+    }
+    const order = this.#settings.shuffle ? await this.#shuffled(epoch) : undefined;
+    const { batchSize } = this.#settings;
+    for (let batch = from; batch < this.length; batch++) {
+      const start = batch * batchSize;
+      const size = Math.min(batchSize, this.#samples - start);
+      const ids = Int32Array.from({ length: size }, (_, k) => (order ? (order[start + k] as number) : start + k));
+      yield { epoch, batch, last: batch === this.length - 1, make: () => this.#maker.byIds(ids, epoch) };
+    }
+  }
+
+  /** The epoch's order; the last one is kept, since windows resume within an epoch. */
+  #shuffled(epoch: number): Promise<Uint32Array> {
+    if (this.#order?.epoch !== epoch) this.#order = { epoch, ids: permutation(this.#settings.seed, epoch, this.#samples) };
+    return this.#order.ids;
+  }
+}
+
+/** PhiloxStream(seed, 'data/shuffle', epoch).permutation(n), in slices: a million samples take a tenth of a second. */
+async function permutation(seed: number | bigint, epoch: number, n: number): Promise<Uint32Array> {
+  const stream = new PhiloxStream(seed, 'data/shuffle', epoch);
+  const order = new Uint32Array(n);
+  for (let i = 0; i < n; i++) order[i] = i;
+  const slices = new Slices();
+  for (let from = n - 1; from > 0; from -= 4096) {
+    stream.shuffle(order, from, Math.max(0, from - 4096));
+    await slices.breathe();
+  }
+  return order;
+}
+
+interface Numbered {
+  readonly id: number;
+  readonly sample: unknown;
+}
+
+/** Batches of a stream. A sample's id is its place in the stream; going on in mid-epoch reads and passes over what came before. */
+export class StreamSource implements TicketSource {
+  readonly length = undefined;
+  readonly #settings: Settings;
+  readonly #maker: BatchMaker;
+  readonly #stream: SampleStream;
+
+  constructor(settings: Settings, maker: BatchMaker, stream: SampleStream) {
+    this.#settings = settings;
+    this.#maker = maker;
+    this.#stream = stream;
+  }
+
+  async *tickets(epoch: number, from: number): AsyncGenerator<Ticket> {
+    const { batchSize, dropLast } = this.#settings;
+    let batch = 0;
+    let held: Numbered[] | undefined; // one batch is held back, to know which is the last
+    let current: Numbered[] = [];
+    for await (const sample of this.#settings.shuffle ? this.#shuffled(epoch) : this.#numbered(epoch)) {
+      current.push(sample);
+      if (current.length < batchSize) continue;
+      if (held && batch++ >= from) yield this.#ticket(held, epoch, batch - 1, false);
+      held = current;
+      current = [];
+    }
+    if (current.length > 0 && !dropLast) {
+      if (held && batch++ >= from) yield this.#ticket(held, epoch, batch - 1, false);
+      held = current;
+    }
+    if (!held) throw new DataError(`data.loader: the stream gave no batch in epoch ${epoch}.${this.#whyEmpty(epoch)}`);
+    if (batch >= from) yield this.#ticket(held, epoch, batch, true);
+    else if (batch + 1 < from)
+      throw new ConfigError(`data.loader: epoch ${epoch} of the stream has ${batch + 1} batches; the cursor says ${from}.`);
+  }
+
+  #whyEmpty(epoch: number): string {
+    if (this.#settings.dropLast) return ' It may have fewer samples than batchSize, with dropLast.';
+    return epoch > 0 && typeof this.#stream !== 'function'
+      ? ' An iterator runs only once: give a function that starts a new one, (epoch) => samples().'
+      : '';
+  }
+
+  #ticket(samples: readonly Numbered[], epoch: number, batch: number, last: boolean): Ticket {
+    const make = async () => {
+      const slices = new Slices();
+      const values: unknown[] = [];
+      for (const { id, sample } of samples) {
+        values.push(await this.#maker.apply(sample, id, epoch));
+        await slices.breathe();
+      }
+      return this.#maker.ofSamples(
+        values,
+        Int32Array.from(samples, (s) => s.id),
+        epoch,
+      );
+    };
+    return { epoch, batch, last, make };
+  }
+
+  async *#numbered(epoch: number): AsyncGenerator<Numbered> {
+    const samples = typeof this.#stream === 'function' ? this.#stream(epoch) : this.#stream;
+    if (typeof samples !== 'object' || samples === null || !(Symbol.asyncIterator in samples || Symbol.iterator in samples)) {
+      throw new DataError(`data.loader: the function must return an iterable of samples, got ${describe(samples)}.`);
+    }
+    const slices = new Slices();
+    let id = 0;
+    try {
+      for await (const sample of samples) {
+        yield { id: id++, sample };
+        await slices.breathe();
+      }
+    } catch (cause) {
+      if (cause instanceof AnnealError) throw cause;
+      throw new DataError(
+        `data.loader: the stream failed after ${id} samples: ${cause instanceof Error ? cause.message : String(cause)}`,
+        { cause },
+      );
+    }
+  }
+
+  /** Draws each next sample from a buffer that the stream refills. */
+  async *#shuffled(epoch: number): AsyncGenerator<Numbered> {
+    const draw = new PhiloxStream(this.#settings.seed, 'data/buffer', epoch);
+    const buffer: Numbered[] = [];
+    const take = (): Numbered => {
+      const at = draw.below(buffer.length);
+      const taken = buffer[at] as Numbered;
+      buffer[at] = buffer[buffer.length - 1] as Numbered;
+      buffer.pop();
+      return taken;
+    };
+    for await (const sample of this.#numbered(epoch)) {
+      buffer.push(sample);
+      if (buffer.length > this.#settings.buffer) yield take();
+    }
+    while (buffer.length > 0) yield take();
+  }
+}

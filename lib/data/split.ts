@@ -1,0 +1,135 @@
+import { ConfigError, checkOptions, DataError } from '../native/errors.ts';
+import { PhiloxStream } from '../tensor/philox.ts';
+import { type Dataset, subset, TensorDataset } from './dataset.ts';
+import { describe } from './host.ts';
+
+/** Options of `split`. */
+export interface SplitOptions {
+  /**
+   * The column whose values each part holds in the proportions of the whole: a column's name ('label' is the column y unless there
+   * is one of that name), or the values themselves, one per sample. By default the split is random without regard to any.
+   */
+  stratify?: string | ArrayLike<number | string | boolean>;
+  /** Keys the draw; the same seed gives the same parts. Default 0. */
+  seed?: number | bigint;
+}
+
+/** A view of some samples of D: a TensorDataset stays one. */
+export type View<D> = D extends TensorDataset<infer K> ? TensorDataset<K> : D extends Dataset<infer S> ? Dataset<S> : never;
+/** The parts of a split: as many datasets as sizes. */
+export type Parts<D, N extends readonly number[]> = { [I in keyof N]: View<D> };
+
+/** How many parts of `sizes` each class gives, in exact totals: per part, quotas of what is left, rounded by largest remainder. */
+export function apportion(counts: readonly number[], sizes: readonly number[]): number[][] {
+  const left = [...counts];
+  let total = left.reduce((a, b) => a + b, 0);
+  return sizes.map((size) => {
+    const quota = left.map((n) => (total === 0 ? 0 : (n * size) / total));
+    const take = quota.map(Math.floor);
+    let missing = size - take.reduce((a, b) => a + b, 0);
+    const byRemainder = quota.map((q, c) => ({ c, r: q - Math.floor(q) })).sort((a, b) => b.r - a.r || a.c - b.c);
+    for (const { c } of byRemainder) {
+      if (missing <= 0) break;
+      if ((take[c] as number) >= (left[c] as number)) continue;
+      take[c] = (take[c] as number) + 1;
+      missing--;
+    }
+    take.forEach((n, c) => {
+      left[c] = (left[c] as number) - n;
+    });
+    total -= size;
+    return take;
+  });
+}
+
+function columnValues(dataset: Dataset, name: string): ArrayLike<unknown> {
+  const resolve = (has: (n: string) => boolean) => (name === 'label' && !has('label') && has('y') ? 'y' : name);
+  if (dataset instanceof TensorDataset) {
+    const source = dataset.column(resolve((n) => dataset.sources.some((s) => s.name === n)));
+    if (source.step !== 1) {
+      throw new DataError(
+        `data.split: column "${source.name}" has ${source.step} values per sample; stratify needs one. Name another column.`,
+      );
+    }
+    const rows = dataset.locate(Uint32Array.from({ length: dataset.length }, (_, i) => i));
+    return Array.from(rows, (row) => source.data[row]);
+  }
+  return Array.from({ length: dataset.length }, (_, i) => {
+    const sample = dataset.get(i);
+    if (sample instanceof Promise) {
+      sample.catch(() => {}); // its failure is not this error's news
+      throw new DataError(
+        `data.split: this dataset's get() is asynchronous, so its labels cannot be read here. Give them: stratify: labels.`,
+      );
+    }
+    const record = Object(sample) as Record<string, unknown>;
+    const field = resolve((n) => n in record);
+    const value = record[field];
+    const plain = typeof value === 'object' && value !== null && 'data' in value ? (value.data as ArrayLike<unknown>)[0] : value;
+    if (plain === undefined || typeof plain === 'object') {
+      throw new DataError(
+        `data.split: sample ${i} has no plain value "${field}", got ${describe(plain)}. Name another column or give the labels.`,
+      );
+    }
+    return plain;
+  });
+}
+
+function groups(dataset: Dataset, stratify: SplitOptions['stratify']): number[][] {
+  const all = Array.from({ length: dataset.length }, (_, i) => i);
+  if (stratify === undefined) return [all];
+  const values = typeof stratify === 'string' ? columnValues(dataset, stratify) : stratify;
+  if (values.length !== dataset.length) {
+    throw new DataError(`data.split: stratify has ${values.length} labels, but the dataset has ${dataset.length} samples.`);
+  }
+  const byValue = new Map<unknown, number[]>();
+  for (const i of all) {
+    const value = values[i];
+    const group = byValue.get(value);
+    if (group) group.push(i);
+    else byValue.set(value, [i]);
+  }
+  return [...byValue.values()];
+}
+
+/**
+ * Splits `dataset` into disjoint parts of exactly these sizes, which must add up to its length. With `stratify`, each part holds
+ * each class in the proportion of the whole, rounded by largest remainder: with two parts no class is off by a whole sample.
+ * Parts are views in ascending order of id. Throws ConfigError for sizes that do not fit.
+ */
+export function split<D extends Dataset, const N extends readonly number[]>(
+  dataset: D,
+  sizes: N,
+  options: SplitOptions = {},
+): Parts<D, N> {
+  checkOptions('data.split', options, ['stratify', 'seed']);
+  if (!Array.isArray(sizes) || sizes.length === 0 || sizes.some((n) => !Number.isInteger(n) || n < 0)) {
+    throw new ConfigError(`data.split: sizes must be integers >= 0, got ${JSON.stringify(sizes)}. For example [55_000, 5_000].`);
+  }
+  const total = sizes.reduce((a, b) => a + b, 0);
+  if (total !== dataset.length) {
+    throw new ConfigError(
+      `data.split: the sizes add up to ${total}, but the dataset has ${dataset.length} samples. ` +
+        `Make them add up${total < dataset.length ? `, for example with a last part of ${dataset.length - total} that you ignore` : ''}.`,
+    );
+  }
+  const classes = groups(dataset, options.stratify);
+  const plan = apportion(
+    classes.map((g) => g.length),
+    sizes,
+  );
+  const orders = classes.map((group, c) => {
+    const order = new PhiloxStream(options.seed ?? 0, 'data/split', c).permutation(group.length);
+    return Array.from(order, (k) => group[k] as number);
+  });
+  const taken = classes.map(() => 0);
+  const parts = plan.map((counts) => {
+    const ids = counts.flatMap((n, c) => {
+      const from = taken[c] as number;
+      taken[c] = from + n;
+      return (orders[c] as number[]).slice(from, from + n);
+    });
+    return subset(dataset as Dataset, Uint32Array.from(ids).sort());
+  });
+  return parts as unknown as Parts<D, N>;
+}
