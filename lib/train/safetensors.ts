@@ -1,0 +1,174 @@
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { CheckpointError } from '../native/errors.ts';
+import { bytesOf, type DType } from '../tensor/dtype.ts';
+import { buildHeader, elements, maxHeaderBytes, parseHeader, type TensorInfo } from './safetensors-header.ts';
+import { writeWhole } from './whole-file.ts';
+
+export type { StoredDType, TensorInfo } from './safetensors-header.ts';
+
+/** A tensor to write: little-endian, row-major bytes, at once or when their turn comes. */
+export interface SafetensorsEntry {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array | (() => Promise<Uint8Array>);
+}
+
+const checked = (where: string, entry: SafetensorsEntry, data: Uint8Array, bytes: number): Uint8Array => {
+  if (data.byteLength === bytes) return data;
+  throw new CheckpointError(
+    `${where}: ${entry.name} is ${entry.dtype} of shape [${entry.shape.join(', ')}], ${bytes} bytes, but its data has ${data.byteLength}.`,
+  );
+};
+
+/**
+ * The bytes of a safetensors file, piece by piece: the header, then each tensor, whose `data` function is called when its
+ * turn comes, so that one tensor at a time is in memory. Tensors follow in the reference implementation's order (widest
+ * dtype first, then by name), so that equal content gives equal bytes. Throws CheckpointError for names given twice, data
+ * of the wrong length, or a header beyond 100 MB.
+ */
+export async function* encodeSafetensors(
+  entries: Iterable<SafetensorsEntry>,
+  metadata: Readonly<Record<string, string>> = {},
+  where = 'safetensors',
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const { header, order } = buildHeader(where, [...entries], metadata);
+  for (const { tensor, bytes } of order) if (tensor.data instanceof Uint8Array) checked(where, tensor, tensor.data, bytes);
+  yield header;
+  for (const { tensor, bytes } of order) {
+    yield checked(where, tensor, tensor.data instanceof Uint8Array ? tensor.data : await tensor.data(), bytes);
+  }
+}
+
+/**
+ * Writes a safetensors file that appears whole or not at all (written beside, fsynced, renamed). `metadata` is a map of
+ * strings. Gives the file's length in bytes. Throws CheckpointError; a file that was there before is then untouched.
+ */
+export async function writeSafetensors(
+  path: string,
+  entries: Iterable<SafetensorsEntry>,
+  metadata?: Readonly<Record<string, string>>,
+): Promise<number> {
+  return (await writeWhole(path, encodeSafetensors(entries, metadata, path), undefined, false)).bytes;
+}
+
+/** An open safetensors file whose header has been checked. Close it, or declare it with `await using`. */
+export class SafetensorsFile implements AsyncDisposable {
+  readonly path: string;
+  /** The tensors by name, in the order of their data. */
+  readonly tensors: ReadonlyMap<string, TensorInfo>;
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #file: FileHandle;
+  readonly #start: number;
+
+  /** Use `readSafetensors`. */
+  constructor(path: string, file: FileHandle, start: number, header: ReturnType<typeof parseHeader>) {
+    this.path = path;
+    this.tensors = header.tensors;
+    this.metadata = header.metadata;
+    this.#file = file;
+    this.#start = start;
+  }
+
+  /**
+   * The bytes of one tensor, little-endian and row-major, in its `dtype` (I64 as i32); into `into` if given, whose length
+   * must fit. Throws CheckpointError when there is no such tensor, an I64 is beyond i32, a bool is neither 0 nor 1, or the
+   * file has shrunk since it was opened.
+   */
+  async read(name: string, into?: Uint8Array): Promise<Uint8Array> {
+    const info = this.tensors.get(name);
+    if (!info) throw new CheckpointError(`${this.path}: holds no tensor ${JSON.stringify(name)}; it has ${this.#some()}.`);
+    const bytes = (elements(info.shape) as number) * bytesOf(info.dtype);
+    if (into && into.byteLength !== bytes) {
+      throw new CheckpointError(`${this.path}: ${name} takes ${bytes} bytes, the given buffer has ${into.byteLength}.`);
+    }
+    const raw = into && info.stored !== 'I64' ? into : allocate(`${this.path}: ${name}`, info.end - info.begin);
+    await readExactly(this.path, this.#file, raw, this.#start + info.begin);
+    if (info.stored === 'BOOL') {
+      const wrong = raw.findIndex((b) => b > 1);
+      if (wrong >= 0) throw new CheckpointError(`${this.path}: ${name} is BOOL, but byte ${wrong} is ${raw[wrong]}.`);
+    }
+    if (info.stored !== 'I64') return raw;
+    const narrow = narrowI64(`${this.path}: ${name}`, raw);
+    if (!into) return narrow;
+    into.set(narrow);
+    return into;
+  }
+
+  #some(): string {
+    const names = [...this.tensors.keys()];
+    return names.length > 8 ? `${names.slice(0, 8).join(', ')} and ${names.length - 8} more` : names.join(', ') || 'none';
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function allocate(what: string, bytes: number): Uint8Array {
+  try {
+    return new Uint8Array(bytes);
+  } catch (cause) {
+    throw new CheckpointError(`${what}: its ${bytes} bytes do not fit into memory.`, { cause });
+  }
+}
+
+/** The low halves, where each high half is only their sign. */
+function narrowI64(what: string, raw: Uint8Array): Uint8Array {
+  const halves = new Int32Array(raw.buffer, raw.byteOffset, raw.byteLength / 4);
+  const out = new Int32Array(halves.length / 2);
+  for (let i = 0; i < out.length; i++) {
+    const low = halves[2 * i] as number;
+    if (halves[2 * i + 1] !== low >> 31) {
+      const value = new BigInt64Array(raw.buffer, raw.byteOffset, out.length)[i];
+      throw new CheckpointError(`${what}: element ${i} is ${value}, which does not fit into i32. Anneal has no 64-bit integers.`);
+    }
+    out[i] = low;
+  }
+  return new Uint8Array(out.buffer);
+}
+
+/** One read takes at most 2^31 - 1 bytes; and a signal or a pipe may give less than was asked. */
+async function readExactly(path: string, file: FileHandle, into: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < into.byteLength; ) {
+    const { bytesRead } = await file.read(into, done, Math.min(into.byteLength - done, 1 << 30), at + done);
+    if (bytesRead === 0) throw new CheckpointError(`${path}: cut short at byte ${at + done} while it was read.`);
+    done += bytesRead;
+  }
+}
+
+/**
+ * Opens a safetensors file and checks its header; tensors are read when asked for. Nothing in the file is trusted: no
+ * length is used before it is compared with the file's size, and no more than the header is read here. Throws
+ * CheckpointError naming the file and the fault.
+ */
+export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+  let file: FileHandle | undefined;
+  try {
+    const found = await stat(path);
+    if (!found.isFile()) throw new CheckpointError(`${path}: not a regular file. Give the path of a .safetensors file.`);
+    file = await open(path, 'r');
+    const { size } = await file.stat();
+    if (size < 10) throw new CheckpointError(`${path}: not a valid safetensors file: ${size} bytes are too few.`);
+    const prefix = new Uint8Array(8);
+    await readExactly(path, file, prefix, 0);
+    const length = new DataView(prefix.buffer).getBigUint64(0, true);
+    if (length > BigInt(Math.min(size - 8, maxHeaderBytes))) {
+      const limit = length > BigInt(maxHeaderBytes) ? `more than the format's ${maxHeaderBytes}` : `the file has ${size}`;
+      throw new CheckpointError(`${path}: not a valid safetensors file: its header would take ${length} bytes, ${limit}.`);
+    }
+    const header = new Uint8Array(Number(length));
+    await readExactly(path, file, header, 8);
+    return new SafetensorsFile(path, file, 8 + header.length, parseHeader(path, header, size - 8 - header.length));
+  } catch (error) {
+    await file?.close();
+    if (error instanceof CheckpointError) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    const why = code === 'ENOENT' ? 'there is no such file' : error instanceof Error ? error.message : String(error);
+    throw new CheckpointError(`${path}: could not be opened: ${why}.`, { cause: error });
+  }
+}
