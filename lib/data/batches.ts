@@ -7,7 +7,7 @@ import { checkHostArray, describe, type HostArray, sizeOf, type TypedArray, toSh
 import type { GatherJob } from './job.ts';
 import type { Settings } from './options.ts';
 import { pool } from './pool.ts';
-import { Slices } from './slice.ts';
+import { breathe } from './slice.ts';
 import { Transforms } from './transforms.ts';
 
 /** A batch to come: where it stands, and how to make it. */
@@ -121,7 +121,6 @@ export class BatchMaker {
 
   /** Gets and transforms the samples, all at once if get is asynchronous; `ids` is told of replacements. */
   async #fetch(dataset: Dataset, ids: Int32Array, epoch: number): Promise<unknown[]> {
-    const slices = new Slices();
     const one = async (k: number): Promise<unknown> => {
       const id = ids[k] as number;
       try {
@@ -139,7 +138,7 @@ export class BatchMaker {
       const sample = one(k);
       sample.catch(() => {}); // thrown by Promise.all below
       samples.push(sample);
-      await slices.breathe();
+      await breathe();
     }
     return Promise.all(samples);
   }
@@ -181,12 +180,11 @@ function sampleError(id: number, cause: unknown): AnnealError {
 async function run(job: GatherJob, workers: number): Promise<TypedArray[]> {
   if (workers > 0) return pool.run(job, workers);
   const outs = allocateOut(job);
-  const slices = new Slices();
   const widest = job.columns.reduce((most, c) => Math.max(most, c.outSize), 1);
   const step = Math.max(1, Math.floor(65_536 / widest));
   for (let from = 0; from < job.positions.length; from += step) {
     gather(job, outs, from, Math.min(job.positions.length, from + step));
-    await slices.breathe();
+    await breathe();
   }
   return outs;
 }

@@ -4,7 +4,7 @@ import type { BatchMaker, Ticket } from './batches.ts';
 import type { SampleStream } from './dataset.ts';
 import { describe } from './host.ts';
 import type { Settings } from './options.ts';
-import { Slices } from './slice.ts';
+import { breathe } from './slice.ts';
 
 /** The batches of an epoch, in order, from the `from`-th on. */
 export interface TicketSource {
@@ -63,10 +63,9 @@ async function permutation(seed: number | bigint, epoch: number, n: number): Pro
   const stream = new PhiloxStream(seed, 'data/shuffle', epoch);
   const order = new Uint32Array(n);
   for (let i = 0; i < n; i++) order[i] = i;
-  const slices = new Slices();
   for (let from = n - 1; from > 0; from -= 4096) {
     stream.shuffle(order, from, Math.max(0, from - 4096));
-    await slices.breathe();
+    await breathe();
   }
   return order;
 }
@@ -120,11 +119,10 @@ export class StreamSource implements TicketSource {
 
   #ticket(samples: readonly Numbered[], epoch: number, batch: number, last: boolean): Ticket {
     const make = async () => {
-      const slices = new Slices();
       const values: unknown[] = [];
       for (const { id, sample } of samples) {
         values.push(await this.#maker.apply(sample, id, epoch));
-        await slices.breathe();
+        await breathe();
       }
       return this.#maker.ofSamples(
         values,
@@ -140,12 +138,11 @@ export class StreamSource implements TicketSource {
     if (typeof samples !== 'object' || samples === null || !(Symbol.asyncIterator in samples || Symbol.iterator in samples)) {
       throw new DataError(`data.loader: the function must return an iterable of samples, got ${describe(samples)}.`);
     }
-    const slices = new Slices();
     let id = 0;
     try {
       for await (const sample of samples) {
         yield { id: id++, sample };
-        await slices.breathe();
+        await breathe();
       }
     } catch (cause) {
       if (cause instanceof AnnealError) throw cause;

@@ -54,6 +54,14 @@ describe('off the main thread', () => {
   });
 });
 
+it('many small batches on the main thread do not starve the event loop', async () => {
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  await collect(loader(big(), { batchSize: 4, workers: 0, transform: [randomCrop(64, { padding: 4 })] }));
+  clearInterval(timer);
+  expect(turns).toBeGreaterThan(10);
+});
+
 describe('leaving early', () => {
   it('break closes a stream and stops the reading', async () => {
     let [read, closed] = [0, false];
