@@ -44,9 +44,7 @@ function distance(a: string, b: string): number {
 
 /** The known name nearest to `name`, if it is near enough to be a misspelling. */
 export function didYouMean(name: string, known: readonly string[]): string | undefined {
-  const near = known
-    .map((k) => ({ k, d: distance(name.toLowerCase(), k.toLowerCase()) }))
-    .sort((x, y) => x.d - y.d)[0];
+  const near = known.map((k) => ({ k, d: distance(name.toLowerCase(), k.toLowerCase()) })).sort((x, y) => x.d - y.d)[0];
   return near && near.d <= Math.max(2, Math.floor(name.length / 3)) ? near.k : undefined;
 }
 

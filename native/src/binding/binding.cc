@@ -79,6 +79,7 @@ Binding::Binding(Napi::Env env, Napi::Object exports) : environment_(std::make_u
   };
   raw("run", run);
   raw("release", release);
+  method("allocate", &Binding::allocate);
   method("upload", &Binding::upload);
   method("download", &Binding::download);
   method("item", &Binding::item);
@@ -154,6 +155,11 @@ napi_value Binding::release(napi_env env, napi_callback_info info) {
     static_cast<Binding*>(self)->environment_->release(handle);
     return nullptr;
   });
+}
+
+/** allocate(bytes) -> handle */
+Napi::Value Binding::allocate(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), environment_->create(static_cast<int64_t>(number(info, 0)), "tensor"));
 }
 
 /** upload(handle, byteOffset, elements, dtype, array): copies now, so the caller may reuse its array at once. */

@@ -31,6 +31,7 @@ class Binding {
   static napi_value release(napi_env env, napi_callback_info info);
 
   void attach(const Napi::CallbackInfo& info);
+  Napi::Value allocate(const Napi::CallbackInfo& info);
   Napi::Value upload(const Napi::CallbackInfo& info);
   Napi::Value download(const Napi::CallbackInfo& info);
   Napi::Value item(const Napi::CallbackInfo& info);

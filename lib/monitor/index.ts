@@ -1,0 +1,33 @@
+export {
+  formatRecord,
+  History,
+  type HistoryFile,
+  type HistoryRecord,
+  type HistoryValue,
+  parseRecord,
+  readHistory,
+  type Series,
+  type Sink,
+  supersede,
+} from './history.ts';
+export { JsonLinesSink } from './jsonl.ts';
+export {
+  Accuracy,
+  type AverageMetrics,
+  accuracy,
+  type Classes,
+  type ClassMetrics,
+  ConfusionMatrix,
+  type ConfusionOptions,
+  predictedClasses,
+} from './metrics.ts';
+export {
+  ProgressBar,
+  type ProgressBarOptions,
+  type ProgressState,
+  type ProgressStream,
+  RateMeter,
+  renderProgress,
+  secondsLeft,
+} from './progress.ts';
+export { formatDuration, formatNumber, formatRate, sparkline, type TerminalImageOptions, terminalImage } from './text.ts';

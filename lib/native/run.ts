@@ -1,0 +1,291 @@
+import { AnnealError, DataError, DeviceError, GraphError, OutOfMemoryError } from './errors.ts';
+import { loadAddon } from './load.ts';
+
+/** What crosses as an operand. A storage whose handle is 0 has no memory yet: as an output it is allocated by the call. */
+export interface Operand {
+  readonly storage: { handle: number };
+  /** Bytes from the start of the storage. */
+  readonly offset: number;
+  /** Elements. */
+  readonly size: number;
+  /** Native dtype code. */
+  readonly code: number;
+  readonly shape: readonly number[];
+}
+
+interface NativeAddon {
+  readonly block: Float64Array;
+  attach(settled: (ticket: number, value: number, message?: string, op?: string, sequence?: number) => void): void;
+  run(): void;
+  release(handle: number): void;
+  allocate(bytes: number): number;
+  upload(handle: number, offset: number, size: number, code: number, data: ArrayBufferView): void;
+  download(handle: number, offset: number, size: number, code: number, data: ArrayBufferView, ticket: number): void;
+  item(handle: number, offset: number, code: number, ticket: number): void;
+  notify(stream: number, ticket: number): void;
+  list(rows: number, columns: number, operands: Float64Array, perRow: Float64Array): number;
+  memory(resetPeak?: boolean): MemoryStats;
+  setMemoryLimit(bytes: number): void;
+  trim(): void;
+  threads(n?: number): number;
+  info(): NativeInfo;
+  createEvent(): number;
+  recordEvent(event: number, stream: number): void;
+  waitEvent(event: number, stream: number): void;
+  queues(): QueueStats[];
+}
+
+/** Bytes in use by tensors, kept for reuse, the most ever in use, and the bound; `handles`: storages and lists alive. */
+export interface MemoryStats {
+  live: number;
+  cached: number;
+  peak: number;
+  limit: number;
+  handles: number;
+}
+export interface QueueStats {
+  name: string;
+  enqueued: number;
+  completed: number;
+  timesFull: number;
+}
+export interface NativeInfo {
+  ops: { name: string; kind: string; cpu: boolean }[];
+  cpu: { isa: string; avx2: boolean; avx512: boolean; bf16: boolean; amxBf16: boolean; available: number };
+}
+
+/** The streams of a device, in the native order. */
+export const streams = { compute: 0, copy: 1, comm: 2 } as const;
+export type StreamName = keyof typeof streams;
+
+/** A native op by name; its number is looked up at the first call, so that importing the package loads nothing. */
+export interface NativeOp {
+  readonly name: string;
+  id: number;
+}
+
+const declared = new Map<string, NativeOp>();
+
+/** Declares that TypeScript uses the native op `name`. */
+export function nativeOp(name: string): NativeOp {
+  let op = declared.get(name);
+  if (!op) declared.set(name, (op = { name, id: -1 }));
+  return op;
+}
+/** Names of all ops that have been declared; the registry test holds them against the native table. */
+export const declaredOps = (): string[] => [...declared.keys()];
+
+let addon: NativeAddon | undefined;
+let block: Float64Array = new Float64Array(0);
+let ids = new Map<string, number>();
+
+/** The addon, loaded at the first use. */
+export function native(): NativeAddon {
+  if (addon) return addon;
+  const loaded = loadAddon() as NativeAddon;
+  loaded.attach(settle);
+  block = loaded.block;
+  ids = new Map(loaded.info().ops.map((op, i) => [op.name, i]));
+  addon = loaded;
+  return loaded;
+}
+
+// ---- the crossing -----------------------------------------------------------------------------------------------------------
+// Places in the command block; native/src/binding/binding.h has the same map.
+const INPUTS = 16;
+const OUTPUTS = 48;
+const ATTRIBUTES = 64;
+
+/** Shapes of the latest calls' inputs, so that an error raised later on the stream can name them. Shapes only: tensors must not be held. */
+const REMEMBERED = 4096;
+const MOST_INPUTS = 8;
+const shapes: (readonly number[] | undefined)[] = new Array(REMEMBERED * MOST_INPUTS);
+let sequence = 0;
+
+/** A tensor list as an operand (see `registerList`). */
+export interface ListOperand {
+  readonly list: number;
+}
+
+/**
+ * Queues one call and returns at once. Outputs without memory get it here, so out-of-memory is thrown by the call that asked.
+ * @param inputs at most 8; `null` for an optional operand that is absent
+ * @param outputs at most 4
+ * @param attrs at most 64 numbers
+ */
+export function run(
+  op: NativeOp,
+  inputs: readonly (Operand | ListOperand | null)[],
+  outputs: readonly (Operand | null)[],
+  attrs: readonly number[] = [],
+  stream = 0,
+): void {
+  const n = addon ?? native();
+  if (op.id < 0) resolve(op);
+  const b = block;
+  b[0] = op.id;
+  b[1] = inputs.length;
+  b[2] = outputs.length;
+  b[3] = attrs.length;
+  b[4] = stream;
+  b[5] = ++sequence;
+  const memory = (sequence % REMEMBERED) * MOST_INPUTS;
+  for (let i = 0, at = INPUTS; i < inputs.length; i++, at += 4) {
+    const o = inputs[i] as Operand;
+    writeInput(b, at, o);
+    shapes[memory + i] = o?.shape;
+  }
+  if (inputs.length < MOST_INPUTS) shapes[memory + inputs.length] = undefined;
+  for (let i = 0, at = OUTPUTS; i < outputs.length; i++, at += 4) {
+    const o = outputs[i];
+    b[at] = o ? o.storage.handle : 0;
+    b[at + 1] = o ? o.offset : 0;
+    b[at + 2] = o ? o.size : -1;
+    b[at + 3] = o ? o.code : 0;
+  }
+  for (let i = 0; i < attrs.length; i++) b[ATTRIBUTES + i] = attrs[i] as number;
+  try {
+    n.run();
+  } catch (error) {
+    throw translate(error, op.name, inputs);
+  }
+  for (let i = 0, at = OUTPUTS; i < outputs.length; i++, at += 4) {
+    const o = outputs[i];
+    if (o && o.storage.handle === 0) o.storage.handle = b[at] as number;
+  }
+}
+
+function writeInput(b: Float64Array, at: number, o: Operand | ListOperand | null): void {
+  if (o === null) {
+    b[at] = 0;
+  } else if ('list' in o) {
+    b[at] = o.list;
+    b[at + 1] = 0;
+    b[at + 2] = 0;
+    b[at + 3] = -1;
+  } else {
+    b[at] = o.storage.handle;
+    b[at + 1] = o.offset;
+    b[at + 2] = o.size;
+    b[at + 3] = o.code;
+  }
+}
+
+function resolve(op: NativeOp): void {
+  const id = ids.get(op.name);
+  if (id === undefined) throw new DeviceError(`${op.name}: the native addon has no such op. Rebuild it: npm run build:native`);
+  op.id = id;
+}
+
+const describe = (inputs: readonly (Operand | ListOperand | null)[]): string =>
+  inputs.map((o) => (o === null ? 'none' : 'list' in o ? 'list' : `[${o.shape.join(', ')}]`)).join(', ');
+
+function translate(error: unknown, op: string, inputs: readonly (Operand | ListOperand | null)[]): unknown {
+  const { code, message } = error as { code?: string; message: string };
+  if (code === 'OUT_OF_MEMORY') return new OutOfMemoryError(message);
+  const where = `${op}(${describe(inputs)})`;
+  if (code === 'HANDLE')
+    return new GraphError(
+      `${where}: ${message}. A tensor made inside scope() is freed at its end unless it is returned or kept: return it, or call kept().`,
+    );
+  if (code === 'QUEUE_FULL')
+    return new DeviceError(
+      `${where}: ${message}. Let the device catch up now and then: await device.synchronize() or await x.item().`,
+    );
+  if (code === undefined) return error;
+  return new AnnealError(code, `${where}: ${message}`);
+}
+
+// ---- waiting ----------------------------------------------------------------------------------------------------------------
+
+interface Waiting {
+  resolve(value: number): void;
+  reject(error: Error): void;
+}
+const waiting = new Map<number, Waiting>();
+let tickets = 0;
+
+function settle(ticket: number, value: number, message?: string, op?: string, at?: number): void {
+  const w = waiting.get(ticket);
+  waiting.delete(ticket);
+  if (!w) return;
+  if (message === undefined) w.resolve(value);
+  else w.reject(streamError(message, op as string, at as number));
+}
+
+function remembered(at: number): string {
+  const start = (at % REMEMBERED) * MOST_INPUTS;
+  const names: string[] = [];
+  for (let i = 0; i < MOST_INPUTS && shapes[start + i]; i++) names.push(`[${(shapes[start + i] as number[]).join(', ')}]`);
+  return names.join(', ');
+}
+
+/** An error raised by a kernel after its call had returned. Messages about the data begin with 'data: '. */
+function streamError(message: string, op: string, at: number): AnnealError {
+  const where = `${op}(${sequence - at < REMEMBERED ? remembered(at) : 'shapes no longer known'})`;
+  const data = message.startsWith('data: ');
+  const text = `${where}: ${data ? message.slice(6) : message}`;
+  return data ? new DataError(text) : new AnnealError('KERNEL', text);
+}
+
+function awaited(start: (ticket: number) => void): Promise<number> {
+  return new Promise<number>((resolve, reject) => {
+    const ticket = ++tickets;
+    waiting.set(ticket, { resolve, reject });
+    try {
+      start(ticket);
+    } catch (error) {
+      waiting.delete(ticket);
+      reject(translate(error, 'await', []));
+    }
+  });
+}
+
+/** Resolves when everything queued on the stream so far is done; rejects with the first error raised on it since the last await. */
+export async function synchronize(stream: StreamName = 'compute'): Promise<void> {
+  await awaited((ticket) => native().notify(streams[stream], ticket));
+}
+
+/** One element as a number. */
+export const readItem = (o: Operand): Promise<number> =>
+  awaited((ticket) => native().item(o.storage.handle, o.offset, o.code, ticket));
+
+/** Copies the operand's elements into `into`, off the JavaScript thread. */
+export async function download(o: Operand, into: ArrayBufferView): Promise<void> {
+  await awaited((ticket) => native().download(o.storage.handle, o.offset, o.size, o.code, into, ticket));
+}
+
+/** Copies host data into the operand in stream order, giving it memory if it has none; `data` may be reused as soon as this returns. */
+export function upload(o: Operand, data: ArrayBufferView): void {
+  try {
+    if (o.storage.handle === 0) o.storage.handle = native().allocate(data.byteLength);
+    native().upload(o.storage.handle, o.offset, o.size, o.code, data);
+  } catch (error) {
+    throw translate(error, 'upload', [o]);
+  }
+}
+
+/** Frees a storage's memory, in stream order: calls already queued still find it. */
+export function release(handle: number): void {
+  (addon as NativeAddon).release(handle);
+}
+
+/**
+ * Registers tensors once, so that a call over all of them crosses with one handle. The list holds their memory until released.
+ * @param rows each row's operands; every row has the same number of columns, `null` where there is none
+ * @param perRow one number that stays with each row
+ */
+export function registerList(rows: readonly (readonly (Operand | null)[])[], perRow?: readonly number[]): ListOperand {
+  const columns = rows[0]?.length ?? 1;
+  const operands = new Float64Array(rows.length * columns * 4);
+  rows.forEach((row, r) => {
+    row.forEach((o, c) => {
+      if (o) operands.set([o.storage.handle, o.offset, o.size, o.code], (r * columns + c) * 4);
+    });
+  });
+  const numbers = new Float64Array(rows.length);
+  perRow?.forEach((v, i) => {
+    numbers[i] = v;
+  });
+  return { list: native().list(rows.length, columns, operands, numbers) };
+}

@@ -1,0 +1,268 @@
+import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { broadcastShapes, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import {
+  attach,
+  type Backward,
+  cast,
+  checkDevice,
+  checkFloat,
+  checkShapeIs,
+  dense,
+  nativeOp,
+  record,
+  run,
+  unwritten,
+} from './define.ts';
+import { broadcastTo } from './index.ts';
+import { computeCopy, computeDType, weightCopy } from './precision.ts';
+import { sumTo } from './reduce.ts';
+import { reshape } from './view.ts';
+
+const matmulOp = nativeOp('matmul');
+nativeOp('matmul.plain'); // chosen natively for small sizes and f64
+
+/** The attributes of native/src/cpu/matmul.h. */
+interface Product {
+  m: number;
+  n: number;
+  k: number;
+  batch?: number;
+  strideA?: number;
+  strideB?: number;
+  transposeA?: boolean;
+  transposeB?: boolean;
+  accumulate?: boolean;
+  relu?: boolean;
+  multiply?: boolean;
+}
+const attributes = (p: Product): number[] => [
+  p.m,
+  p.n,
+  p.k,
+  p.batch ?? 1,
+  p.strideA ?? p.m * p.k,
+  p.strideB ?? p.k * p.n,
+  +!!p.transposeA,
+  +!!p.transposeB,
+  +!!p.accumulate,
+  p.relu ? 1 : 0,
+  +!!p.multiply,
+];
+
+/**
+ * The product of two matrices into `out` (accumulated where `into` was given over), 2-D, no tape. The building block of every rule below.
+ */
+export function product(
+  a: Tensor,
+  b: Tensor,
+  p: Product,
+  dtype: Tensor['dtype'],
+  shape: Shape,
+  into?: Tensor,
+  bias?: Tensor | null,
+  extra?: Tensor | null,
+): Tensor {
+  const out = into ?? unwritten(shape, dtype, a.device);
+  run(matmulOp, [a, b, bias ?? null, extra ?? null], [out], attributes({ ...p, accumulate: into !== undefined }));
+  return out;
+}
+
+const rowsOf = (t: Tensor): number => (t.ndim === 0 ? 1 : t.size / Math.max(1, t.shape[t.ndim - 1] as number));
+
+// ---- matmul -----------------------------------------------------------------------------------------------------------------
+
+export interface MatmulOptions {
+  /** Use the transpose of each matrix of `a`: [..., K, M]. */
+  transposeA?: boolean;
+  /** Use the transpose of each matrix of `b`: [..., N, K]. */
+  transposeB?: boolean;
+}
+
+interface Plan {
+  batch: Shape;
+  m: number;
+  n: number;
+  k: number;
+}
+
+function plan(a: Tensor, b: Tensor, ta: boolean, tb: boolean): Plan {
+  const [ra, ca] = a.shape.slice(-2) as [number, number];
+  const [rb, cb] = b.shape.slice(-2) as [number, number];
+  const [m, k] = ta ? [ca, ra] : [ra, ca];
+  const [kb, n] = tb ? [cb, rb] : [rb, cb];
+  if (k !== kb)
+    throw new ShapeError(
+      `matmul: ${show(a.shape)}${ta ? ' transposed' : ''} with ${show(b.shape)}${tb ? ' transposed' : ''}: the inner dimensions ${k} and ${kb} differ`,
+    );
+  return { batch: broadcastShapes('matmul', a.shape.slice(0, -2), b.shape.slice(0, -2)), m, n, k };
+}
+
+/** A batch of products; operands whose batch is absent repeat, others are broadcast in memory. */
+function batched(a: Tensor, b: Tensor, ta: boolean, tb: boolean, dtype: Tensor['dtype']): Tensor {
+  const { batch, m, n, k } = plan(a, b, ta, tb);
+  const count = sizeOf(batch);
+  const spread = (t: Tensor): { t: Tensor; stride: number } => {
+    const own = t.shape.slice(0, -2);
+    const matrix = sizeOf(t.shape.slice(-2));
+    if (sameShape(own, batch)) return { t, stride: matrix };
+    if (sizeOf(own) === 1) return { t, stride: 0 };
+    return { t: broadcastTo(t, [...batch, ...t.shape.slice(-2)]), stride: matrix };
+  };
+  const [x, y] = [spread(a), spread(b)];
+  const shape = [...batch, m, n];
+  // A batch on the left against one matrix on the right is one tall product.
+  if (!ta && y.stride === 0 && x.stride !== 0) return product(x.t, y.t, { m: m * count, n, k, transposeB: tb }, dtype, shape);
+  return product(
+    x.t,
+    y.t,
+    { m, n, k, batch: count, strideA: x.stride, strideB: y.stride, transposeA: ta, transposeB: tb },
+    dtype,
+    shape,
+  );
+}
+
+/**
+ * Matrix product of [..., M, K] with [..., K, N]; leading dimensions broadcast. A 1-D operand is a row on the left, a column on the right,
+ * as in NumPy. Under a 16-bit policy operands are rounded to it and the sum is kept in f32.
+ */
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
+  checkFloat('matmul', a, 'a');
+  checkFloat('matmul', b, 'b');
+  checkDevice('matmul', a, b);
+  checkOptions('matmul', options, ['transposeA', 'transposeB']);
+  if (a.ndim === 0 || b.ndim === 0)
+    throw new ShapeError(
+      `matmul: operands need at least one dimension, got ${show(a.shape)} and ${show(b.shape)}. Use mul for scalars.`,
+    );
+  if (a.ndim === 1 || b.ndim === 1) {
+    const x = a.ndim === 1 ? reshape(a, [1, a.size]) : a;
+    const y = b.ndim === 1 ? reshape(b, [b.size, 1]) : b;
+    const out = matmul(x, y, { transposeA: a.ndim > 1 && options.transposeA, transposeB: b.ndim > 1 && options.transposeB });
+    const shape = [...out.shape];
+    if (b.ndim === 1) shape.pop();
+    if (a.ndim === 1) shape.splice(shape.length - (b.ndim === 1 ? 1 : 2), 1);
+    return reshape(out, shape);
+  }
+  const [ta, tb] = [!!options.transposeA, !!options.transposeB];
+  const [x, y] = [dense(computeCopy(a)), dense(weightCopy(b, computeDType(b)))];
+  if (x.dtype !== y.dtype) return matmul(cast(a, 'f32'), cast(b, 'f32'), options);
+  const out = batched(x, y, ta, tb, x.dtype);
+  const [from, to] = [
+    { shape: a.shape, dtype: a.dtype },
+    { shape: b.shape, dtype: b.dtype },
+  ];
+  // d/da = g b^T, d/db = a^T g; transposed operands swap sides
+  record('matmul', [a, b], [out], [x, y], ([grad], [sx, sy], back) => {
+    const g = dense(cast(grad as Tensor, (sx as Tensor).dtype));
+    const da = !back.needs(0)
+      ? null
+      : ta
+        ? batched(sy as Tensor, g, tb, true, g.dtype)
+        : batched(g, sy as Tensor, false, !tb, g.dtype);
+    const db = !back.needs(1)
+      ? null
+      : tb
+        ? batched(g, sx as Tensor, true, ta, g.dtype)
+        : batched(sx as Tensor, g, !ta, false, g.dtype);
+    return [da && cast(sumTo(da, from.shape), from.dtype), db && cast(sumTo(db, to.shape), to.dtype)];
+  });
+  return out;
+}
+
+// ---- linear -----------------------------------------------------------------------------------------------------------------
+
+export interface LinearOptions {
+  /** Applied to the result inside the product's own pass. */
+  activation?: 'none' | 'relu';
+}
+
+const columnSumOp = nativeOp('columnSum');
+
+/** Sums of the columns of a [rows, n] matrix in f32 (f64 for f64), added to `into` where given over. */
+export function columnSum(g: Tensor, n: number, into?: Tensor): Tensor {
+  const out = into ?? unwritten([n], g.dtype === 'f64' ? 'f64' : 'f32', g.device);
+  run(columnSumOp, [g], [out], [rowsOf(g), n, into ? 1 : 0]);
+  return out;
+}
+
+/** Gradients of x w^T + b, with what already waits on each input added in the same pass. */
+function linearGradients(
+  g: Tensor,
+  x: Tensor,
+  w: Tensor,
+  types: { x: Tensor['dtype']; w: Tensor['dtype'] },
+  hasBias: boolean,
+  back: Backward,
+): (Tensor | null)[] {
+  const [n, k] = w.shape as [number, number];
+  const m = rowsOf(x);
+  const grads: (Tensor | null)[] = [null, null];
+  if (back.needs(0)) {
+    const have = back.take(0, { dtype: g.dtype, format: 'contiguous' });
+    grads[0] = cast(product(g, w, { m, n: k, k: n }, g.dtype, x.shape, have), types.x);
+  }
+  if (back.needs(1)) {
+    const have = back.take(1, { dtype: types.w, format: 'contiguous' });
+    grads[1] = product(g, x, { m: n, n: k, k: m, transposeA: true }, types.w, w.shape, have);
+  }
+  if (hasBias)
+    grads.push(
+      back.needs(2) ? columnSum(g, n, back.take(2, { dtype: g.dtype === 'f64' ? 'f64' : 'f32', format: 'contiguous' })) : null,
+    );
+  return grads;
+}
+
+const reluGrad = nativeOp('relu.grad');
+
+/**
+ * x w^T + b: x [..., K], weight [N, K] (PyTorch's layout), bias [N] or null; the result is [..., N]. Under a 16-bit policy x and weight are
+ * rounded to it; the sum and the gradients of weight and bias are f32.
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, options: LinearOptions = {}): Tensor {
+  checkFloat('linear', x);
+  checkFloat('linear', weight, 'weight');
+  checkDevice('linear', x, weight, bias);
+  checkOptions('linear', options, ['activation']);
+  const activation = options.activation ?? 'none';
+  if (activation !== 'none' && activation !== 'relu')
+    throw new ConfigError(`linear: activation must be 'none' or 'relu', got ${JSON.stringify(activation)}`);
+  if (weight.ndim !== 2) throw new ShapeError(`linear: weight must be [out, in], got ${show(weight.shape)}`);
+  const [n, k] = weight.shape as [number, number];
+  if (x.ndim === 0 || x.shape[x.ndim - 1] !== k)
+    throw new ShapeError(
+      `linear: x ${show(x.shape)} must end in ${k}, the inputs of weight ${show(weight.shape)}. A flatten, or another layer size, may be missing.`,
+    );
+  if (bias) checkShapeIs('linear', checkFloat('linear', bias, 'bias'), [n], 'bias');
+
+  const a = dense(computeCopy(x));
+  const w = dense(weightCopy(weight, a.dtype));
+  const relu = activation === 'relu';
+  const out = product(
+    a,
+    w,
+    { m: rowsOf(x), n, k, transposeB: true, relu },
+    a.dtype,
+    [...x.shape.slice(0, -1), n],
+    undefined,
+    bias,
+  );
+  const types = { x: x.dtype, w: weight.dtype };
+  record('linear', bias ? [x, weight, bias] : [x, weight], [out], relu ? [a, w, out] : [a, w], ([grad], [sa, sw, y], back) => {
+    let g = dense(cast(grad as Tensor, (sa as Tensor).dtype));
+    if (y) {
+      const masked = unwritten(g.shape, g.dtype, g.device);
+      run(reluGrad, [g, y], [masked], [0, 0]);
+      g = masked;
+    }
+    return linearGradients(g, sa as Tensor, sw as Tensor, types, bias !== null, back);
+  });
+  return out;
+}
+
+declare module '../tensor/tensor.ts' {
+  interface Tensor {
+    matmul(other: Tensor, options?: MatmulOptions): Tensor;
+  }
+}
+attach({ matmul });

@@ -1,0 +1,157 @@
+import { checkOptions } from '../native/errors.ts';
+import type { DType } from '../tensor/dtype.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { attach, cast, checkFloat, checkNumber, checkTensor, matching, nativeOp, record, run, unwritten } from './define.ts';
+
+/** What an op keeps for its backward rule; native/src/ops/functors.h computes the rule itself. */
+type Saves = 'nothing' | 'input' | 'output';
+
+/**
+ * An elementwise op of one input: `name` computes it, `name.grad` its gradient from the incoming one and the saved value. A gradient that
+ * already waits on the input is added in the same pass.
+ */
+function unary(name: string, saves: Saves): (x: Tensor, p?: number, q?: number) => Tensor {
+  const forward = nativeOp(name);
+  const gradient = nativeOp(`${name}.grad`);
+  return (x, p = 0, q = 0) => {
+    checkFloat(name, x);
+    const { format } = x;
+    const out = unwritten(x.shape, x.dtype, x.device, format);
+    const attrs = [p, q];
+    run(forward, [x], [out], attrs);
+    const saved = saves === 'nothing' ? [] : [saves === 'input' ? x : out];
+    record(name, [x], [out], saved, ([g], [s], back) => {
+      const grad = matching(g as Tensor, format);
+      const have = back.take(0, grad);
+      const dx = have ?? unwritten(grad.shape, grad.dtype, grad.device, format);
+      run(gradient, [grad, s ?? null, have ?? null], [dx], attrs);
+      return [dx];
+    });
+    return out;
+  };
+}
+
+export const neg = unary('neg', 'nothing');
+export const abs = unary('abs', 'input');
+export const exp = unary('exp', 'output');
+export const expm1 = unary('expm1', 'output');
+export const log = unary('log', 'input');
+export const log1p = unary('log1p', 'input');
+export const sqrt = unary('sqrt', 'output');
+export const rsqrt = unary('rsqrt', 'output');
+export const square = unary('square', 'input');
+export const reciprocal = unary('reciprocal', 'output');
+export const sin = unary('sin', 'input');
+export const cos = unary('cos', 'input');
+export const tanh = unary('tanh', 'output');
+export const sigmoid = unary('sigmoid', 'output');
+export const relu = unary('relu', 'output');
+export const silu = unary('silu', 'input');
+export const softplus = unary('softplus', 'input');
+export const erf = unary('erf', 'input');
+export const floor = unary('floor', 'nothing');
+export const ceil = unary('ceil', 'nothing');
+/** To the nearest integer; halves to even, as NumPy. */
+export const round = unary('round', 'nothing');
+export const sign = unary('sign', 'nothing');
+
+const leaky = unary('leakyRelu', 'input');
+/** x where positive, else slope * x. `slope` defaults to 0.01. */
+export const leakyRelu = (x: Tensor, options: { slope?: number } = {}): Tensor => {
+  checkOptions('leakyRelu', options, ['slope']);
+  return leaky(x, checkNumber('leakyRelu', options.slope ?? 0.01, 'slope'));
+};
+
+const eluOp = unary('elu', 'input');
+/** x where positive, else alpha * (e^x - 1). `alpha` defaults to 1. */
+export const elu = (x: Tensor, options: { alpha?: number } = {}): Tensor => {
+  checkOptions('elu', options, ['alpha']);
+  return eluOp(x, checkNumber('elu', options.alpha ?? 1, 'alpha'));
+};
+
+const geluExact = unary('gelu', 'input');
+const geluTanh = unary('geluTanh', 'input');
+/** x Phi(x) (Hendrycks and Gimpel 2016): exact by default, `approximate: 'tanh'` for GPT-2's form. */
+export const gelu = (x: Tensor, options: { approximate?: 'none' | 'tanh' } = {}): Tensor => {
+  checkOptions('gelu', options, ['approximate']);
+  return options.approximate === 'tanh' ? geluTanh(x) : geluExact(x);
+};
+
+const clampOp = unary('clamp', 'input');
+/** Values limited to [min, max]; either may be left out. The gradient passes inside the limits, bounds included. */
+export const clamp = (x: Tensor, options: { min?: number; max?: number }): Tensor => {
+  checkOptions('clamp', options, ['min', 'max']);
+  return clampOp(x, checkNumber('clamp', options.min ?? -Infinity, 'min'), checkNumber('clamp', options.max ?? Infinity, 'max'));
+};
+
+/** x to a constant power. */
+export const powScalar = unary('powScalar', 'input');
+
+/** Another dtype, or another device. */
+export function to(x: Tensor, target: Tensor['dtype'] | 'cpu'): Tensor {
+  checkTensor('to', x);
+  return target === 'cpu' ? x : cast(x, target);
+}
+
+declare module '../tensor/tensor.ts' {
+  interface Tensor {
+    neg(): Tensor;
+    abs(): Tensor;
+    exp(): Tensor;
+    expm1(): Tensor;
+    log(): Tensor;
+    log1p(): Tensor;
+    sqrt(): Tensor;
+    rsqrt(): Tensor;
+    square(): Tensor;
+    reciprocal(): Tensor;
+    sin(): Tensor;
+    cos(): Tensor;
+    tanh(): Tensor;
+    sigmoid(): Tensor;
+    relu(): Tensor;
+    silu(): Tensor;
+    softplus(): Tensor;
+    erf(): Tensor;
+    floor(): Tensor;
+    ceil(): Tensor;
+    round(): Tensor;
+    sign(): Tensor;
+    leakyRelu(options?: { slope?: number }): Tensor;
+    elu(options?: { alpha?: number }): Tensor;
+    gelu(options?: { approximate?: 'none' | 'tanh' }): Tensor;
+    clamp(options: { min?: number; max?: number }): Tensor;
+    /** The same values as another dtype ('f32', 'bf16', ...). */
+    to(target: DType | 'cpu'): Tensor;
+  }
+}
+
+attach({
+  neg,
+  abs,
+  exp,
+  expm1,
+  log,
+  log1p,
+  sqrt,
+  rsqrt,
+  square,
+  reciprocal,
+  sin,
+  cos,
+  tanh,
+  sigmoid,
+  relu,
+  silu,
+  softplus,
+  erf,
+  floor,
+  ceil,
+  round,
+  sign,
+  leakyRelu,
+  elu,
+  gelu,
+  clamp,
+  to,
+});

@@ -1,0 +1,138 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { ConfigError } from '../native/errors.ts';
+import { hashStream } from './philox.ts';
+
+/** Tensors and tape nodes made inside, freed at the end unless kept. */
+export interface ScopeRecord {
+  readonly tensors: Set<{ dispose(): void }>;
+  readonly nodes: Set<{ release(): void }>;
+}
+
+/** Where random numbers come from: key = seed, counter = (element, stream, attempt). See lib/tensor/philox.ts. */
+export interface Rng {
+  seed: number;
+  /** The optimizer attempt in a step; outside steps, a count of draws. */
+  attempt: number;
+  /** First row of this micro-batch in the whole window over micro-batches and ranks. */
+  rowOffset: number;
+  /** Draws so far by module path, restarted for each micro-batch. */
+  readonly calls: Map<string, number>;
+  /** In a step, masks are keyed by module path and attempt; outside, every draw counts `attempt` up. */
+  inStep: boolean;
+}
+
+export type Precision = 'f32' | 'bf16' | 'f16';
+
+/** Everything ambient, in one object, bound synchronously. */
+export interface Context {
+  readonly scope: ScopeRecord | null;
+  readonly grad: boolean;
+  readonly precision: Precision;
+  readonly rng: Rng;
+}
+
+const newRng = (seed: number): Rng => ({ seed, attempt: 0, rowOffset: 0, calls: new Map(), inStep: false });
+
+const root: Context = { scope: null, grad: true, precision: 'f32', rng: newRng(0) };
+let bound: Context = root;
+let asynchronous: AsyncLocalStorage<Context> | undefined;
+
+/** The context in force: the innermost synchronous binding, else that of the enclosing `scope.run`. */
+export function current(): Context {
+  if (bound !== root || asynchronous === undefined) return bound;
+  return asynchronous.getStore() ?? root;
+}
+
+/** Runs `fn` with parts of the context replaced. `fn` must be synchronous: a promise would outlive the binding. */
+export function bind<T>(change: Partial<Context>, fn: () => T): T {
+  const before = bound;
+  bound = { ...current(), ...change };
+  try {
+    return fn();
+  } finally {
+    bound = before;
+  }
+}
+
+/** Runs an async function with parts of the context replaced, across its awaits. */
+export function bindAsync<T>(change: Partial<Context>, fn: () => Promise<T>): Promise<T> {
+  asynchronous ??= new AsyncLocalStorage<Context>();
+  const next = { ...current(), ...change };
+  const before = bound;
+  bound = root;
+  try {
+    return asynchronous.run(next, fn);
+  } finally {
+    bound = before;
+  }
+}
+
+/** Replaces the bound context until `restore` is called with what this returned; for `using _ = scope()`. */
+export function enter(change: Partial<Context>): Context {
+  const before = bound;
+  bound = { ...current(), ...change };
+  return before;
+}
+export function restore(before: Context): void {
+  bound = before;
+}
+
+/** Rejects promises: shared by every form that binds synchronously. */
+export function refusePromise<T>(where: string, value: T): T {
+  if (value !== null && typeof value === 'object' && typeof (value as { then?: unknown }).then === 'function')
+    throw new ConfigError(
+      `${where}: the function is async, but what it does after an await would run outside. Use scope.run(async () => ...) around awaits.`,
+    );
+  return value;
+}
+
+/** A synchronous function: an async one is a type error. */
+export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
+
+/** Runs `fn` without recording gradients. Async functions are refused, by the types and at run time. */
+export function noGrad<T>(fn: () => Sync<T>): T {
+  return refusePromise('noGrad', bind({ grad: false }, fn) as T);
+}
+
+/** Runs `fn` with gradients recorded, inside a noGrad for example. */
+export function enableGrad<T>(fn: () => Sync<T>): T {
+  return refusePromise('enableGrad', bind({ grad: true }, fn) as T);
+}
+
+export const isGradEnabled = (): boolean => current().grad;
+
+/** Starts the random numbers of this thread anew. Default seed: 0. */
+export function manualSeed(seed: number): void {
+  if (!Number.isSafeInteger(seed)) throw new ConfigError(`manualSeed: ${String(seed)} is not a whole number`);
+  Object.assign(root.rng, newRng(seed), { calls: root.rng.calls });
+  root.rng.calls.clear();
+}
+
+/** A place in the random number space: numbers for seed lo, hi, stream, attempt, and the index of the first element's row. */
+export interface Draw {
+  readonly attributes: readonly [seedLow: number, seedHigh: number, stream: number, attempt: number];
+  readonly rowOffset: number;
+}
+
+/**
+ * The next draw for `path` (a module's path, or an op's name). In a training step the stream is the hash of path and call index and the
+ * attempt is the optimizer's, so masks never repeat and do not depend on how the window is split; outside, each draw is an attempt of its own.
+ */
+export function nextDraw(path: string): Draw {
+  const { rng } = current();
+  const low = rng.seed >>> 0;
+  const high = Math.floor(rng.seed / 2 ** 32) >>> 0;
+  if (!rng.inStep) return { attributes: [low, high, hashStream(path), rng.attempt++ >>> 0], rowOffset: 0 };
+  const call = rng.calls.get(path) ?? 0;
+  rng.calls.set(path, call + 1);
+  return {
+    attributes: [low, high, hashStream(call === 0 ? path : `${path}#${call}`), rng.attempt >>> 0],
+    rowOffset: rng.rowOffset,
+  };
+}
+
+/** The state that makes the sequence of draws continue after a resume. */
+export const rngState = (): { seed: number; attempt: number } => ({ seed: root.rng.seed, attempt: root.rng.attempt });
+export function setRngState(state: { seed: number; attempt: number }): void {
+  Object.assign(root.rng, state);
+}

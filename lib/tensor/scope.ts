@@ -1,0 +1,112 @@
+import { ConfigError } from '../native/errors.ts';
+import { bindAsync, type Context, current, enter, refusePromise, restore, type ScopeRecord, type Sync } from './context.ts';
+import { Parameter, type TapeNode, Tensor } from './tensor.ts';
+
+const open = (): ScopeRecord => ({ tensors: new Set(), nodes: new Set() });
+
+/** Visits the tensors in a value: a tensor, or arrays, Maps, Sets and plain objects of them. */
+function eachTensor(value: unknown, visit: (t: Tensor) => void, depth = 0): void {
+  if (value instanceof Tensor) return visit(value);
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value) || depth > 4) return;
+  if (Array.isArray(value) || value instanceof Set) {
+    for (const v of value) eachTensor(v, visit, depth + 1);
+  } else if (value instanceof Map) {
+    for (const v of value.values()) eachTensor(v, visit, depth + 1);
+  } else {
+    for (const v of Object.values(value)) eachTensor(v, visit, depth + 1);
+  }
+}
+
+/** Moves a tensor, and the tape behind it, from a scope to the one around it (or to garbage collection where there is none). */
+function hand(t: Tensor, from: ScopeRecord, to: ScopeRecord | null): void {
+  if (!from.tensors.delete(t)) return;
+  if (to) to.tensors.add(t);
+  else t.escape();
+  const pending: TapeNode[] = t.node ? [t.node] : [];
+  for (let node = pending.pop(); node; node = pending.pop()) {
+    if (!from.nodes.delete(node)) continue;
+    to?.nodes.add(node);
+    for (const source of node.sources) if (source) pending.push(source);
+  }
+}
+
+function close(record: ScopeRecord, result: unknown, outer: ScopeRecord | null): void {
+  eachTensor(result, (t) => hand(t, record, outer));
+  for (const node of record.nodes) node.release();
+  for (const t of record.tensors) t.dispose();
+  record.nodes.clear();
+  record.tensors.clear();
+}
+
+function scoped<T>(fn: () => T): T {
+  const outer = current().scope;
+  const record = open();
+  const before = enter({ scope: record });
+  let result: T | undefined;
+  try {
+    result = refusePromise('scope', fn());
+    return result;
+  } finally {
+    restore(before);
+    close(record, result, outer);
+  }
+}
+
+/** An open scope, closed by `using` or by `[Symbol.dispose]()`. */
+class OpenScope {
+  readonly #record = open();
+  readonly #outer = current().scope;
+  readonly #before: Context = enter({ scope: this.#record });
+
+  [Symbol.dispose](): void {
+    const left = current().scope === this.#record;
+    restore(this.#before);
+    close(this.#record, undefined, this.#outer);
+    if (!left)
+      throw new ConfigError(
+        'using scope(): another scope was still open at its end, or an await came between. Around awaits use scope.run(async () => ...).',
+      );
+  }
+}
+
+/** `scope()` for a `using` declaration; `scope(fn)` runs fn. */
+function scopeOf(): OpenScope;
+function scopeOf<T>(fn: () => Sync<T>): T;
+function scopeOf<T>(fn?: () => T): T | OpenScope {
+  return fn ? scoped(fn) : new OpenScope();
+}
+
+/**
+ * Frees what is made inside: `scope(fn)` returns fn's result, and tensors in the result survive; `using _ = scope()` frees at the end of the block;
+ * `await scope.run(async () => ...)` is the form around awaits. Parameters survive always.
+ */
+export const scope = Object.assign(scopeOf, {
+  async run<T>(fn: () => Promise<T>): Promise<T> {
+    const outer = current().scope;
+    const record = open();
+    let result: T | undefined;
+    try {
+      result = await bindAsync({ scope: record }, fn);
+      return result;
+    } finally {
+      close(record, result, outer);
+    }
+  },
+});
+
+/** Lets tensors outlive the scope in force: they move to the one around it, or to garbage collection. Returns its argument. */
+export function kept<T>(value: T): T {
+  const record = current().scope;
+  if (record) eachTensor(value, (t) => t instanceof Parameter || hand(t, record, null));
+  return value;
+}
+
+/** Runs `fn` outside every scope: what it makes belongs to whoever holds it (optimizer state, shadows). */
+export function persistent<T>(fn: () => T): T {
+  const before = enter({ scope: null, grad: false });
+  try {
+    return fn();
+  } finally {
+    restore(before);
+  }
+}

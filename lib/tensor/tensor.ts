@@ -1,0 +1,238 @@
+import { inspect } from 'node:util';
+import { ConfigError, GraphError, ShapeError } from '../native/errors.ts';
+import { download, type Operand, readItem, release } from '../native/run.ts';
+import { current } from './context.ts';
+import { type Device, device } from './device.ts';
+import { bytesOf, codeOf, type DType } from './dtype.ts';
+import { type Shape, show, sizeOf } from './shape.ts';
+
+/** Memory of one or more tensors. `refs` counts tensors and saved values; `version` counts writes, so that backward can notice one. */
+export class Storage {
+  handle = 0;
+  refs = 1;
+  version = 0;
+
+  retain(): this {
+    this.refs++;
+    return this;
+  }
+  release(): void {
+    if (--this.refs > 0 || this.handle === 0) return;
+    const { handle } = this;
+    this.handle = -1;
+    release(handle);
+  }
+}
+
+/** What a 4-D tensor's memory looks like; logical shapes are NCHW always. */
+export type Format = 'contiguous' | 'channelsLast';
+
+/** The typed array that holds each dtype on the host. 16-bit floats are read as f32. */
+export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
+
+/** A node of the tape, as far as a tensor needs to know it (lib/autograd/graph.ts). */
+export interface TapeNode {
+  readonly op: string;
+  /** Nodes that this one's inputs came from. */
+  readonly sources: readonly (TapeNode | null)[];
+  /** Lets go of what the node saved for backward. */
+  release(): void;
+}
+
+/** Storages of tensors that JavaScript lost without a scope. Held in a cell, which `dispose` empties. */
+interface Cell {
+  storage: Storage | null;
+}
+const lost = new FinalizationRegistry<Cell>((cell) => cell.storage?.release());
+
+/**
+ * An n-dimensional array on a device. Ops return new tensors and are queued: reading (`data`, `item`) waits, nothing else does.
+ * Methods for ops are added by the files of lib/ops.
+ */
+export class Tensor implements Operand {
+  readonly storage: Storage;
+  readonly shape: Shape;
+  readonly dtype: DType;
+  readonly device: Device;
+  readonly format: Format;
+  readonly offset: number;
+  readonly size: number;
+  readonly code: number;
+  /** The op that made this tensor, where gradients are recorded; and which of its outputs it is. */
+  node: TapeNode | null = null;
+  output = 0;
+  /** A leaf's gradient, f32 for parameters; set by backward, accumulated until `zeroGrad`. */
+  grad: Tensor | null = null;
+  /** Set on leaves whose gradient is wanted. */
+  requiresGrad = false;
+  #disposed = false;
+  #cell: Cell | null = null;
+
+  /** Use `tensor()`, `zeros()` and their like. `storage` is taken over, not retained. */
+  constructor(storage: Storage, shape: Shape, dtype: DType, on: Device, format: Format = 'contiguous', offset = 0) {
+    this.storage = storage;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.device = on;
+    this.format = format;
+    this.offset = offset;
+    this.size = sizeOf(shape);
+    this.code = codeOf(dtype);
+    const { scope } = current();
+    if (scope) scope.tensors.add(this);
+    else this.#finalize();
+  }
+
+  get ndim(): number {
+    return this.shape.length;
+  }
+  /** Bytes of the elements. */
+  get bytes(): number {
+    return this.size * bytesOf(this.dtype);
+  }
+  /** Does a gradient flow to or through this tensor? */
+  get tracked(): boolean {
+    return this.requiresGrad || this.node !== null;
+  }
+  get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** Frees the memory, unless something else (a view, the tape) still uses it. Safe to repeat. */
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    if (this.#cell) this.#cell.storage = null;
+    this.storage.release();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #finalize(): void {
+    this.#cell = { storage: this.storage };
+    lost.register(this, this.#cell);
+  }
+  /** Takes the tensor out of its scope: from now on garbage collection, or `dispose`, frees it. */
+  escape(from: ReadonlySet<unknown> | undefined = current().scope?.tensors): this {
+    (from as Set<unknown> | undefined)?.delete(this);
+    if (!this.#cell && !this.#disposed) this.#finalize();
+    return this;
+  }
+
+  /** The same memory as a tensor of its own, off the tape. */
+  alias(shape: Shape = this.shape, offset = this.offset, format: Format = this.format): Tensor {
+    return new Tensor(this.storage.retain(), shape, this.dtype, this.device, format, offset);
+  }
+  /** The same memory, off the tape: no gradient flows through it. */
+  detach(): Tensor {
+    return this.alias();
+  }
+
+  /** Elements as a typed array of their own, row-major: Float32Array for f32, bf16 and f16. Waits for the device, off the JavaScript thread. */
+  async data(): Promise<HostArray> {
+    if (this.#disposed)
+      throw new GraphError(
+        `data(): this tensor ${show(this.shape)} was freed. Read it before its scope ends, or keep it with kept().`,
+      );
+    const readable = readableOf(this);
+    const into = hostArray(readable.dtype, readable.size);
+    try {
+      await download(readable, into);
+    } finally {
+      if (readable !== this) readable.dispose();
+    }
+    return into;
+  }
+  /** The only element, as a number. */
+  async item(): Promise<number> {
+    if (this.size !== 1)
+      throw new ShapeError(
+        `item(): the tensor has shape ${show(this.shape)}, not one element. Reduce it first, for example with .mean().`,
+      );
+    if (this.#disposed)
+      throw new GraphError('item(): this tensor was freed. Read it before its scope ends, or keep it with kept().');
+    return readItem(this);
+  }
+  /** Prints values, shape, dtype and device. */
+  async print(): Promise<void> {
+    const values = await this.data();
+    const head = Array.from(values.slice(0, 1000));
+    console.log(`${inspect(nest(head, this.shape), { depth: 8, maxArrayLength: 12, numericSeparator: false })} ${this}`);
+  }
+  toString(): string {
+    return `Tensor ${show(this.shape)} ${this.dtype} on ${this.device}${this.node ? `, from ${this.node.op}` : ''}`;
+  }
+  [inspect.custom](): string {
+    return this.toString();
+  }
+  /** Tensors do not convert by themselves: reading waits. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return this.toString();
+    throw new ConfigError('a tensor is not a number: use its methods (x.add(1)), or read one element with await x.item()');
+  }
+}
+
+function nest(values: number[], shape: Shape): unknown {
+  if (shape.length === 0) return values[0];
+  const [n, ...rest] = shape as [number, ...number[]];
+  const step = sizeOf(rest);
+  return Array.from({ length: n }, (_, i) => nest(values.slice(i * step, (i + 1) * step), rest));
+}
+
+export function hostArray(dtype: DType, size: number): HostArray {
+  if (dtype === 'f64') return new Float64Array(size);
+  if (dtype === 'i32') return new Int32Array(size);
+  if (dtype === 'u8' || dtype === 'bool') return new Uint8Array(size);
+  return new Float32Array(size);
+}
+
+// Layout and 16-bit floats need ops to be read; lib/ops/define.ts provides the conversion, since this room knows no op.
+let readableOf: (t: Tensor) => Tensor = (t) => t;
+export function setReadable(convert: (t: Tensor) => Tensor): void {
+  readableOf = convert;
+}
+
+/** A tensor without memory yet: the call that writes it allocates. */
+export function unwritten(shape: Shape, dtype: DType, on: Device = device('cpu'), format: Format = 'contiguous'): Tensor {
+  return new Tensor(new Storage(), shape, dtype, on, format);
+}
+
+/** Adds methods to Tensor; the file that does so also declares them on the interface. */
+export function defineMethods(methods: Record<string, (this: Tensor, ...args: never[]) => unknown>): void {
+  for (const [name, value] of Object.entries(methods)) {
+    Object.defineProperty(Tensor.prototype, name, { value, writable: true, configurable: true });
+  }
+}
+
+/**
+ * A trainable tensor: the f32 master, a leaf that wants a gradient. Its low-precision copy for matrix products (`shadow`) is the
+ * Parameter's own: never in a state dict, recast when the master has been written since.
+ */
+export class Parameter extends Tensor {
+  /** Frozen: no gradient, no optimizer state. Toggle with `freeze()` and `unfreeze()`. */
+  frozen = false;
+  /** Where the parameter stands in its model; set when the model lists its parameters. */
+  name = '';
+  shadow: Tensor | null = null;
+  shadowVersion = -1;
+
+  /** Takes over the tensor's memory; `initial` must not be used afterwards. */
+  constructor(initial: Tensor) {
+    super(initial.storage.retain(), initial.shape, initial.dtype, initial.device, initial.format, initial.offset);
+    initial.dispose();
+    this.escape();
+    this.requiresGrad = true;
+  }
+  freeze(): this {
+    this.frozen = true;
+    this.requiresGrad = false;
+    this.grad = null;
+    return this;
+  }
+  unfreeze(): this {
+    this.frozen = false;
+    this.requiresGrad = true;
+    return this;
+  }
+}
