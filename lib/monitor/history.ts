@@ -125,7 +125,7 @@ export interface Series {
 export class History implements Sink {
   readonly #series = new Map<string, Series>();
 
-  /** Names of the metrics seen so far; those of type 'step' under their own name, and so are all others. */
+  /** Names of the metrics seen so far, of whatever type of record. */
   get names(): string[] {
     return [...this.#series.keys()];
   }
@@ -152,8 +152,8 @@ export class History implements Sink {
   write(record: HistoryRecord): void {
     for (const [name, value] of Object.entries(record)) {
       if (typeof value !== 'number' || name === 'attempt' || name === 'step' || name === 'time') continue;
-      let s = this.#series.get(name);
-      if (!s) this.#series.set(name, (s = { steps: [], values: [] }));
+      const s = this.#series.get(name) ?? { steps: [], values: [] };
+      this.#series.set(name, s);
       s.steps.push(record.step);
       s.values.push(value);
     }

@@ -185,8 +185,14 @@ export class RateMeter {
 
   /** `count` samples were done by `now` (milliseconds; the present by default). The first call only starts the clock. */
   add(count: number, now = performance.now()): void {
-    this.#times.push(now);
-    this.#counts.push(count);
+    const n = this.#times.length;
+    if (n > 1 && now - (this.#times[n - 2] as number) < this.#window / 100) {
+      this.#times[n - 1] = now; // merged: some hundred entries are enough, however short the steps
+      (this.#counts[n - 1] as number) += count;
+    } else {
+      this.#times.push(now);
+      this.#counts.push(count);
+    }
     while (this.#times.length > 2 && (this.#times[1] as number) <= now - this.#window) {
       this.#times.shift();
       this.#counts.shift();

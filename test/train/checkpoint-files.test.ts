@@ -11,10 +11,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
-import { AnnealError, CheckpointError } from '../../lib/native/errors.ts';
+import { CheckpointError, ConfigError } from '../../lib/native/errors.ts';
 import { latestValid, pruneCheckpoints, verifyCheckpoint, writeCheckpoint } from '../../lib/train/checkpoint-files.ts';
 import { encodeSafetensors, readSafetensors } from '../../lib/train/safetensors.ts';
 import { type FileIo, nodeIo } from '../../lib/train/whole-file.ts';
@@ -91,7 +91,7 @@ describe('a checkpoint', () => {
   ])('refuses %s', async (_, step, files, options, message) => {
     const dir = fresh();
     const act = writeCheckpoint(dir, step, files as Record<string, string>, options as object);
-    await expect(act).rejects.toThrow(AnnealError);
+    await expect(act).rejects.toThrow(ConfigError);
     await expect(act).rejects.toThrow(message);
     expect((await latestValid(dir)).checkpoint).toBeUndefined();
   });
@@ -200,6 +200,43 @@ function faulty(n: number, dead: boolean): { io: FileIo; calls: () => number } {
 }
 
 describe('faults while writing', () => {
+  test('every file is on the disk before the folder, and the folder before its name', async () => {
+    const calls: string[] = [];
+    const io: FileIo = {
+      ...nodeIo,
+      async open(path, flags) {
+        const file = await nodeIo.open(path, flags);
+        const name = basename(path);
+        return {
+          write: file.write.bind(file),
+          sync: () => {
+            calls.push(`sync ${name}`);
+            return file.sync();
+          },
+          close: () => file.close(),
+        };
+      },
+      rename(from, to) {
+        calls.push(`rename ${basename(String(to))}`);
+        return nodeIo.rename(from, to);
+      },
+      syncFolder(path) {
+        calls.push(`sync ${basename(path).replace(/^\.tmp-.*/, 'the new folder')}/`);
+        return nodeIo.syncFolder(path);
+      },
+    };
+    const dir = fresh();
+    await writeCheckpoint(dir, 2, { a: '1', b: '2' }, { io });
+    const expected = [
+      'sync a',
+      'sync b',
+      'sync manifest.json',
+      'sync the new folder/',
+      'rename step-00000002',
+      `sync ${basename(dir)}/`,
+    ];
+    expect(calls).toEqual(expected);
+  });
   test.each([
     ['a call fails', false],
     ['the process dies', true],
