@@ -121,6 +121,10 @@ describe('composition', () => {
     expect(f[2099]).toBe(0.1);
     expect(f[1150]).toBeCloseTo(0.55, 14);
   });
+  test('a part of n steps gives exactly n factors', () => {
+    const s = schedule.constant({ factor: 0.5, steps: 3 }).followedBy(schedule.constant({ factor: 0.25 }));
+    expect([...s.table(0, 5)]).toEqual([0.5, 0.5, 0.5, 0.25, 0.25]);
+  });
   test('over() may be called again, and a schedule is never changed in place', () => {
     const open = recipe();
     const short = open.over(1000);
