@@ -1,0 +1,68 @@
+import * as ops from '../ops/unary.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { Module } from './module.ts';
+
+export class ReLU extends Module {
+  forward(x: Tensor): Tensor {
+    return ops.relu(x);
+  }
+}
+
+/** Options as `gelu`'s: exact by default. */
+export class GELU extends Module {
+  readonly approximate: 'none' | 'tanh';
+  constructor(options: { approximate?: 'none' | 'tanh' } = {}) {
+    super();
+    this.approximate = options.approximate ?? 'none';
+  }
+  forward(x: Tensor): Tensor {
+    return ops.gelu(x, { approximate: this.approximate });
+  }
+}
+
+export class SiLU extends Module {
+  forward(x: Tensor): Tensor {
+    return ops.silu(x);
+  }
+}
+
+export class Sigmoid extends Module {
+  forward(x: Tensor): Tensor {
+    return ops.sigmoid(x);
+  }
+}
+
+export class Tanh extends Module {
+  forward(x: Tensor): Tensor {
+    return ops.tanh(x);
+  }
+}
+
+export class Softplus extends Module {
+  forward(x: Tensor): Tensor {
+    return ops.softplus(x);
+  }
+}
+
+/** Slope below zero: 0.01 by default. */
+export class LeakyReLU extends Module {
+  readonly slope: number;
+  constructor(options: { slope?: number } = {}) {
+    super();
+    this.slope = options.slope ?? 0.01;
+  }
+  forward(x: Tensor): Tensor {
+    return ops.leakyRelu(x, { slope: this.slope });
+  }
+}
+
+export class ELU extends Module {
+  readonly alpha: number;
+  constructor(options: { alpha?: number } = {}) {
+    super();
+    this.alpha = options.alpha ?? 1;
+  }
+  forward(x: Tensor): Tensor {
+    return ops.elu(x, { alpha: this.alpha });
+  }
+}

@@ -1,0 +1,75 @@
+import { ConfigError, checkOptions } from '../native/errors.ts';
+import { conv2d } from '../ops/conv.ts';
+import { avgPool2d, maxPool2d } from '../ops/pool.ts';
+import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import * as init from './init.ts';
+import { checkCount } from './linear.ts';
+import { Module } from './module.ts';
+
+/** One number for both directions, or [height, width]. */
+export type Pair = number | readonly [number, number];
+
+export interface Conv2dOptions {
+  kernelSize: Pair;
+  stride?: Pair;
+  padding?: Pair;
+  dilation?: Pair;
+  groups?: number;
+  bias?: boolean;
+}
+
+/** Convolution [N, C, H, W] to [N, O, H', W']. Weight [O, C / groups, KH, KW]; starts as PyTorch's: U(+-1/sqrt(fan in)). */
+export class Conv2d extends Module {
+  weight: Parameter;
+  bias: Parameter | null;
+  readonly options: { stride: Pair; padding: Pair; dilation: Pair; groups: number };
+  constructor(inChannels: number, outChannels: number, options: Conv2dOptions) {
+    super();
+    checkOptions('Conv2d', options, ['kernelSize', 'stride', 'padding', 'dilation', 'groups', 'bias']);
+    if (options?.kernelSize === undefined) throw new ConfigError('Conv2d: kernelSize is missing, for example new Conv2d(1, 32, { kernelSize: 3 })');
+    const { kernelSize, stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+    checkCount('Conv2d', 'inChannels', inChannels);
+    checkCount('Conv2d', 'outChannels', outChannels);
+    checkCount('Conv2d', 'groups', groups);
+    if (inChannels % groups || outChannels % groups)
+      throw new ConfigError(`Conv2d: groups ${groups} must divide inChannels ${inChannels} and outChannels ${outChannels}`);
+    const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
+    const shape = [outChannels, inChannels / groups, checkCount('Conv2d', 'kernelSize', kh), checkCount('Conv2d', 'kernelSize', kw)];
+    const bound = 1 / Math.sqrt(init.fans(shape).fanIn);
+    this.weight = new Parameter(init.uniform(shape, bound));
+    this.bias = (options.bias ?? true) ? new Parameter(init.uniform([outChannels], bound)) : null;
+    this.options = { stride, padding, dilation, groups };
+  }
+  forward(x: Tensor): Tensor {
+    return conv2d(x, this.weight, this.bias, this.options);
+  }
+}
+
+export interface PoolOptions {
+  /** Default: the window's size. */
+  stride?: Pair;
+  padding?: Pair;
+}
+
+abstract class Pool extends Module {
+  readonly options: { kernelSize: Pair; stride?: Pair; padding?: Pair };
+  constructor(kernelSize: Pair, options: PoolOptions = {}) {
+    super();
+    checkOptions(new.target.name, options, ['stride', 'padding']);
+    this.options = { kernelSize, ...options };
+  }
+}
+
+/** The largest value of each window. */
+export class MaxPool2d extends Pool {
+  forward(x: Tensor): Tensor {
+    return maxPool2d(x, this.options);
+  }
+}
+
+/** The mean of each window. */
+export class AvgPool2d extends Pool {
+  forward(x: Tensor): Tensor {
+    return avgPool2d(x, this.options);
+  }
+}

@@ -1,0 +1,59 @@
+import { ConfigError, checkOptions } from '../native/errors.ts';
+import { embedding } from '../ops/embedding.ts';
+import { linear } from '../ops/matmul.ts';
+import { flatten } from '../ops/view.ts';
+import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import * as init from './init.ts';
+import { Module } from './module.ts';
+
+/** Throws ConfigError unless `value` is a whole number above 0. */
+export function checkCount(where: string, name: string, value: number): number {
+  if (!Number.isInteger(value) || value < 1) throw new ConfigError(`${where}: ${name} must be a whole number above 0, got ${String(value)}`);
+  return value;
+}
+
+/** y = x W^T + b: [..., inFeatures] to [..., outFeatures]. Weight [out, in]; both start as U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default. */
+export class Linear extends Module {
+  weight: Parameter;
+  bias: Parameter | null;
+  constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
+    super();
+    checkOptions('Linear', options, ['bias']);
+    checkCount('Linear', 'inFeatures', inFeatures);
+    checkCount('Linear', 'outFeatures', outFeatures);
+    const bound = 1 / Math.sqrt(inFeatures);
+    this.weight = new Parameter(init.uniform([outFeatures, inFeatures], bound));
+    this.bias = (options.bias ?? true) ? new Parameter(init.uniform([outFeatures], bound)) : null;
+  }
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** Rows of a table [count, dim] picked by i32 indices: [...] to [..., dim]. Starts as N(0, 1). */
+export class Embedding extends Module {
+  weight: Parameter;
+  readonly paddingIdx: number | undefined;
+  constructor(count: number, dim: number, options: { paddingIdx?: number } = {}) {
+    super();
+    checkOptions('Embedding', options, ['paddingIdx']);
+    this.weight = new Parameter(init.normal([checkCount('Embedding', 'count', count), checkCount('Embedding', 'dim', dim)]));
+    this.paddingIdx = options.paddingIdx;
+  }
+  forward(indices: Tensor): Tensor {
+    return embedding(indices, this.weight, this.paddingIdx === undefined ? {} : { paddingIdx: this.paddingIdx });
+  }
+}
+
+/** All dimensions but the first merged. */
+export class Flatten extends Module {
+  forward(x: Tensor): Tensor {
+    return flatten(x);
+  }
+}
+
+export class Identity extends Module {
+  forward(x: Tensor): Tensor {
+    return x;
+  }
+}

@@ -1,0 +1,205 @@
+import { CheckpointError, ConfigError } from '../native/errors.ts';
+import { run } from '../native/run.ts';
+import { nativeOp } from '../ops/define.ts';
+import { type DeviceName, device } from '../tensor/device.ts';
+import { sameShape, show } from '../tensor/shape.ts';
+import { Parameter, Tensor } from '../tensor/tensor.ts';
+
+/** A tensor that belongs to a module's state but is not trained: running statistics, say. */
+export class Buffer extends Tensor {
+  /** Takes over the tensor's memory; `initial` must not be used afterwards. */
+  constructor(initial: Tensor) {
+    super(initial.storage.retain(), initial.shape, initial.dtype, initial.device, initial.format, initial.offset);
+    initial.dispose();
+    this.escape();
+  }
+}
+
+/** What a module's state is made of. */
+export type Member = Parameter | Buffer | Module;
+/** Weights by PyTorch's names. */
+export type StateDict = Map<string, Tensor>;
+
+const isMember = (v: unknown): v is Member => v instanceof Parameter || v instanceof Buffer || v instanceof Module;
+
+/** `inProjWeight` -> `in_proj_weight`: how fields are named in state dicts. */
+export const snakeCase = (name: string): string => name.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toLowerCase();
+
+function* members(name: string, value: unknown): Iterable<[string, Member]> {
+  if (isMember(value)) yield [name, value];
+  else if (Array.isArray(value)) for (let i = 0; i < value.length; i++) yield* members(`${name}.${i}`, value[i]);
+  else if (value instanceof Map) for (const [key, v] of value) yield* members(`${name}.${String(key)}`, v);
+}
+
+const copyOp = nativeOp('copy');
+
+/**
+ * Base of all layers. Fields that are Parameters, Buffers or Modules register by themselves, arrays and Maps of them too ('layers.0.weight').
+ * Subclasses define `forward`.
+ */
+export abstract class Module {
+  /** Dropout acts and batch norm uses the batch's statistics while this is true. Set by `train()` and `eval()`. */
+  training = true;
+  /** Where this module stands in its model: 'blocks.0.attn'. Set by `assignPaths`; keys its random numbers. */
+  path = '';
+
+  abstract forward(...inputs: never[]): unknown;
+
+  /** Members by state-dict name. */
+  *entries(): Iterable<[string, Member]> {
+    for (const [field, value] of Object.entries(this)) yield* members(snakeCase(field), value);
+  }
+
+  /** This module and all below it, with their paths; each once. */
+  *namedModules(prefix = '', seen = new Set<Module>()): Iterable<[string, Module]> {
+    if (seen.has(this)) return;
+    seen.add(this);
+    yield [prefix, this];
+    for (const [name, member] of this.entries()) {
+      if (member instanceof Module) yield* member.namedModules(prefix ? `${prefix}.${name}` : name, seen);
+    }
+  }
+  modules(): Module[] {
+    return [...this.namedModules()].map(([, m]) => m);
+  }
+
+  /** Every tensor of the state under every name; tied ones come more than once. */
+  private *named(prefix = ''): Iterable<[string, Parameter | Buffer]> {
+    for (const [name, member] of this.entries()) {
+      const path = prefix ? `${prefix}.${name}` : name;
+      if (member instanceof Module) yield* member.named(path);
+      else yield [path, member];
+    }
+  }
+  /** Parameters with their names; a tied parameter once, under its first name. */
+  *namedParameters(): Iterable<[string, Parameter]> {
+    const seen = new Set<Parameter>();
+    for (const [name, t] of this.named()) {
+      if (!(t instanceof Parameter) || seen.has(t)) continue;
+      seen.add(t);
+      t.name = name;
+      yield [name, t];
+    }
+  }
+  parameters(): Parameter[] {
+    return [...this.namedParameters()].map(([, p]) => p);
+  }
+  *namedBuffers(): Iterable<[string, Buffer]> {
+    for (const [name, t] of this.named()) if (t instanceof Buffer) yield [name, t];
+  }
+
+  /** The state by PyTorch's names. The tensors are the module's own (aliases): copy what must not change. */
+  stateDict(): StateDict {
+    return new Map(this.named());
+  }
+
+  /**
+   * Copies weights in, converting dtypes. `strict` (default true): every name must match. A tied parameter needs one of its names.
+   * @throws CheckpointError naming what is missing, unexpected, or of another shape; nothing is copied then
+   */
+  loadStateDict(state: Map<string, Tensor> | Record<string, Tensor>, options: { strict?: boolean } = {}): this {
+    const given = state instanceof Map ? state : new Map(Object.entries(state));
+    const own = this.stateDict();
+    const reached = new Set([...own].filter(([name]) => given.has(name)).map(([, t]) => t));
+    const missing = [...own].filter(([name, t]) => !given.has(name) && !reached.has(t)).map(([name]) => name);
+    const unexpected = [...given.keys()].filter((name) => !own.has(name));
+    const wrong = [...own].flatMap(([name, t]) => {
+      const g = given.get(name);
+      return g && !sameShape(g.shape, t.shape) ? [`${name}: expected ${show(t.shape)}, got ${show(g.shape)}`] : [];
+    });
+    const faults = [
+      ...((options.strict ?? true)
+        ? [
+            missing.length ? `missing: ${missing.join(', ')}` : '',
+            unexpected.length ? `unexpected: ${unexpected.join(', ')}` : '',
+          ]
+        : []),
+      wrong.length ? `other shapes: ${wrong.join('; ')}` : '',
+    ].filter((f) => f !== '');
+    if (faults.length)
+      throw new CheckpointError(
+        `loadStateDict: the weights do not fit this model. ${faults.join('. ')}. Is it the same architecture? { strict: false } loads what matches by name.`,
+      );
+    for (const [name, t] of own) {
+      const g = given.get(name);
+      if (g) write(t, g);
+    }
+    return this;
+  }
+
+  /** Training mode, here and below. */
+  train(mode = true): this {
+    for (const m of this.modules()) m.training = mode;
+    return this;
+  }
+  /** Evaluation mode, here and below. */
+  eval(): this {
+    return this.train(false);
+  }
+  /** Moves the state to a device. */
+  to(target: DeviceName): this {
+    device(target);
+    return this;
+  }
+  /** Freezes every parameter: no gradients, no optimizer state. */
+  freeze(): this {
+    for (const p of this.parameters()) p.freeze();
+    return this;
+  }
+  unfreeze(): this {
+    for (const p of this.parameters()) p.unfreeze();
+    return this;
+  }
+  /** Drops the gradients. */
+  zeroGrad(): void {
+    for (const p of this.parameters()) {
+      p.grad?.dispose();
+      p.grad = null;
+    }
+  }
+}
+
+/** Writes a tensor's values over another of the same shape, in stream order. */
+export function write(to: Tensor, from: Tensor): void {
+  const same = from.contiguous().to(to.dtype).detach();
+  run(copyOp, [same], [to]);
+  to.storage.version++;
+}
+
+/** Tells every module its path, which keys its random numbers. Trainer and Stepper call it. */
+export function assignPaths(root: Module): void {
+  for (const [path, m] of root.namedModules()) m.path = path;
+}
+
+/** A layer from one tensor to one tensor. */
+export type Layer = Module & { forward(x: Tensor): Tensor };
+
+/** Layers applied in turn; their names are '0', '1', ... */
+export class Sequential extends Module {
+  readonly layers: readonly Layer[];
+  constructor(...layers: Layer[]) {
+    super();
+    layers.forEach((layer, i) => {
+      if (!(layer instanceof Module)) throw new ConfigError(`Sequential: argument ${i} is not a Module. Wrap a function in new Lambda(fn).`);
+    });
+    this.layers = layers;
+  }
+  override *entries(): Iterable<[string, Member]> {
+    for (let i = 0; i < this.layers.length; i++) yield [String(i), this.layers[i] as Layer];
+  }
+  forward(x: Tensor): Tensor {
+    return this.layers.reduce((y, layer) => layer.forward(y), x);
+  }
+}
+
+/** A function of one tensor as a layer without state. */
+export class Lambda extends Module {
+  readonly fn: (x: Tensor) => Tensor;
+  constructor(fn: (x: Tensor) => Tensor) {
+    super();
+    this.fn = fn;
+  }
+  forward(x: Tensor): Tensor {
+    return this.fn(x);
+  }
+}

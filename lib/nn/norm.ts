@@ -1,0 +1,91 @@
+import { checkOptions } from '../native/errors.ts';
+import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../ops/norm.ts';
+import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import * as init from './init.ts';
+import { checkCount } from './linear.ts';
+import { Buffer, Module } from './module.ts';
+
+const shapeOf = (shape: number | readonly number[]): readonly number[] => (typeof shape === 'number' ? [shape] : shape);
+
+/** Normalises over the last dimensions, `normalizedShape` (Ba et al. 2016). eps 1e-5. */
+export class LayerNorm extends Module {
+  weight: Parameter | null;
+  bias: Parameter | null;
+  readonly normalizedShape: readonly number[];
+  readonly eps: number;
+  constructor(normalizedShape: number | readonly number[], options: { eps?: number; affine?: boolean; bias?: boolean } = {}) {
+    super();
+    checkOptions('LayerNorm', options, ['eps', 'affine', 'bias']);
+    this.normalizedShape = shapeOf(normalizedShape);
+    for (const d of this.normalizedShape) checkCount('LayerNorm', 'normalizedShape', d);
+    const affine = options.affine ?? true;
+    this.weight = affine ? new Parameter(init.ones(this.normalizedShape)) : null;
+    this.bias = affine && (options.bias ?? true) ? new Parameter(init.zeros(this.normalizedShape)) : null;
+    this.eps = options.eps ?? 1e-5;
+  }
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, { normalizedShape: this.normalizedShape, eps: this.eps });
+  }
+}
+
+/** Divides by the root mean square over the last dimensions (Zhang and Sennrich 2019). eps defaults to 1e-5. */
+export class RMSNorm extends Module {
+  weight: Parameter;
+  readonly normalizedShape: readonly number[];
+  readonly eps: number;
+  constructor(normalizedShape: number | readonly number[], options: { eps?: number } = {}) {
+    super();
+    checkOptions('RMSNorm', options, ['eps']);
+    this.normalizedShape = shapeOf(normalizedShape);
+    for (const d of this.normalizedShape) checkCount('RMSNorm', 'normalizedShape', d);
+    this.weight = new Parameter(init.ones(this.normalizedShape));
+    this.eps = options.eps ?? 1e-5;
+  }
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, { normalizedShape: this.normalizedShape, eps: this.eps });
+  }
+}
+
+/** Normalises over groups of channels of each sample (Wu and He 2018). eps 1e-5. */
+export class GroupNorm extends Module {
+  weight: Parameter;
+  bias: Parameter;
+  readonly numGroups: number;
+  readonly eps: number;
+  constructor(numGroups: number, numChannels: number, options: { eps?: number } = {}) {
+    super();
+    checkOptions('GroupNorm', options, ['eps']);
+    this.numGroups = checkCount('GroupNorm', 'numGroups', numGroups);
+    this.weight = new Parameter(init.ones([checkCount('GroupNorm', 'numChannels', numChannels)]));
+    this.bias = new Parameter(init.zeros([numChannels]));
+    this.eps = options.eps ?? 1e-5;
+  }
+  forward(x: Tensor): Tensor {
+    return groupNorm(x, this.weight, this.bias, { numGroups: this.numGroups, eps: this.eps });
+  }
+}
+
+/** Normalises each channel over the batch while training, by running statistics in evaluation (Ioffe and Szegedy 2015). momentum 0.1, eps 1e-5. */
+export class BatchNorm2d extends Module {
+  weight: Parameter;
+  bias: Parameter;
+  runningMean: Buffer;
+  runningVar: Buffer;
+  readonly momentum: number;
+  readonly eps: number;
+  constructor(numFeatures: number, options: { momentum?: number; eps?: number } = {}) {
+    super();
+    checkOptions('BatchNorm2d', options, ['momentum', 'eps']);
+    checkCount('BatchNorm2d', 'numFeatures', numFeatures);
+    this.weight = new Parameter(init.ones([numFeatures]));
+    this.bias = new Parameter(init.zeros([numFeatures]));
+    this.runningMean = new Buffer(init.zeros([numFeatures]));
+    this.runningVar = new Buffer(init.ones([numFeatures]));
+    this.momentum = options.momentum ?? 0.1;
+    this.eps = options.eps ?? 1e-5;
+  }
+  forward(x: Tensor): Tensor {
+    const { training, momentum, eps } = this;
+    return batchNorm(x, this.weight, this.bias, this.runningMean, this.runningVar, { training, momentum, eps });
+  }
+}
