@@ -61,9 +61,10 @@ const layoutOp = nativeOp('layout');
 export function toFormat(x: Tensor, format: Format): Tensor {
   if (x.format === format) return x;
   const [n, c, h, w] = x.shape as [number, number, number, number];
-  const out = unwritten(x.shape, x.dtype, x.device, format);
   const toLast = format === 'channelsLast';
-  run(layoutOp, [x], [out], [n, toLast ? c : h * w, toLast ? h * w : c, bytesOf(x.dtype)]);
+  const same = c === 1 || h * w === 1; // both formats are the same memory
+  const out = same ? x.alias(x.shape, x.offset, format) : unwritten(x.shape, x.dtype, x.device, format);
+  if (!same) run(layoutOp, [x], [out], [n, toLast ? c : h * w, toLast ? h * w : c, bytesOf(x.dtype)]);
   record('layout', [x], [out], [], ([g]) => [g]);
   return out;
 }

@@ -6,11 +6,13 @@ ANNEAL_KERNELS_BEGIN
 void registerElementwise(OpTable& t);
 void registerMemory(OpTable& t);
 void registerMatmul(OpTable& t);
+void registerLayout(OpTable& t);
 
 void registerKernels(OpTable& t) {
   registerElementwise(t);
   registerMemory(t);
   registerMatmul(t);
+  registerLayout(t);
 }
 
 ANNEAL_KERNELS_END
