@@ -26,7 +26,8 @@ export class Conv2d extends Module {
   constructor(inChannels: number, outChannels: number, options: Conv2dOptions) {
     super();
     checkOptions('Conv2d', options, ['kernelSize', 'stride', 'padding', 'dilation', 'groups', 'bias']);
-    if (options?.kernelSize === undefined) throw new ConfigError('Conv2d: kernelSize is missing, for example new Conv2d(1, 32, { kernelSize: 3 })');
+    if (options?.kernelSize === undefined)
+      throw new ConfigError('Conv2d: kernelSize is missing, for example new Conv2d(1, 32, { kernelSize: 3 })');
     const { kernelSize, stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
     checkCount('Conv2d', 'inChannels', inChannels);
     checkCount('Conv2d', 'outChannels', outChannels);
@@ -34,7 +35,12 @@ export class Conv2d extends Module {
     if (inChannels % groups || outChannels % groups)
       throw new ConfigError(`Conv2d: groups ${groups} must divide inChannels ${inChannels} and outChannels ${outChannels}`);
     const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
-    const shape = [outChannels, inChannels / groups, checkCount('Conv2d', 'kernelSize', kh), checkCount('Conv2d', 'kernelSize', kw)];
+    const shape = [
+      outChannels,
+      inChannels / groups,
+      checkCount('Conv2d', 'kernelSize', kh),
+      checkCount('Conv2d', 'kernelSize', kw),
+    ];
     const bound = 1 / Math.sqrt(init.fans(shape).fanIn);
     this.weight = new Parameter(init.uniform(shape, bound));
     this.bias = (options.bias ?? true) ? new Parameter(init.uniform([outChannels], bound)) : null;

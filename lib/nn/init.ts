@@ -6,7 +6,8 @@ import type { Tensor } from '../tensor/tensor.ts';
 
 /** Inputs and outputs that a weight connects: [out, in, ...kernel] as in PyTorch. */
 export function fans(shape: Shape): { fanIn: number; fanOut: number } {
-  if (shape.length < 2) throw new ShapeError(`init: fan-in and fan-out need a weight of at least 2 dimensions, got ${show(shape)}`);
+  if (shape.length < 2)
+    throw new ShapeError(`init: fan-in and fan-out need a weight of at least 2 dimensions, got ${show(shape)}`);
   const [out, inputs, ...kernel] = shape as [number, number, ...number[]];
   const field = sizeOf(kernel);
   return { fanIn: inputs * field, fanOut: out * field };
@@ -24,7 +25,8 @@ export function gain(nonlinearity: Nonlinearity, slope = 0.01): number {
     leakyRelu: Math.sqrt(2 / (1 + slope * slope)),
     selu: 3 / 4,
   };
-  if (!(nonlinearity in gains)) throw new ConfigError(`init: unknown nonlinearity '${nonlinearity}'. Known: ${Object.keys(gains).join(', ')}.`);
+  if (!(nonlinearity in gains))
+    throw new ConfigError(`init: unknown nonlinearity '${nonlinearity}'. Known: ${Object.keys(gains).join(', ')}.`);
   return gains[nonlinearity];
 }
 
@@ -47,7 +49,8 @@ export const uniform = (shape: Shape, bound: number): Tensor => uniformOp(shape,
 /** N(0, std^2). */
 export const normal = (shape: Shape, std = 1): Tensor => normalOp(shape, { mean: 0, std });
 /** He et al. 2015, uniform. */
-export const kaimingUniform = (shape: Shape, options: KaimingOptions = {}): Tensor => uniform(shape, Math.sqrt(3) * kaimingStd(shape, options));
+export const kaimingUniform = (shape: Shape, options: KaimingOptions = {}): Tensor =>
+  uniform(shape, Math.sqrt(3) * kaimingStd(shape, options));
 /** He et al. 2015, normal. */
 export const kaimingNormal = (shape: Shape, options: KaimingOptions = {}): Tensor => normal(shape, kaimingStd(shape, options));
 /** Glorot and Bengio 2010, uniform. */

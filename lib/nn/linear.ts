@@ -1,6 +1,6 @@
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import { embedding } from '../ops/embedding.ts';
-import { linear } from '../ops/matmul.ts';
+import { linear } from '../ops/linear.ts';
 import { flatten } from '../ops/view.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
@@ -8,7 +8,8 @@ import { Module } from './module.ts';
 
 /** Throws ConfigError unless `value` is a whole number above 0. */
 export function checkCount(where: string, name: string, value: number): number {
-  if (!Number.isInteger(value) || value < 1) throw new ConfigError(`${where}: ${name} must be a whole number above 0, got ${String(value)}`);
+  if (!Number.isInteger(value) || value < 1)
+    throw new ConfigError(`${where}: ${name} must be a whole number above 0, got ${String(value)}`);
   return value;
 }
 

@@ -67,18 +67,19 @@ export class GroupNorm extends Module {
 
 /** Normalises each channel over the batch while training, by running statistics in evaluation (Ioffe and Szegedy 2015). momentum 0.1, eps 1e-5. */
 export class BatchNorm2d extends Module {
-  weight: Parameter;
-  bias: Parameter;
+  weight: Parameter | null;
+  bias: Parameter | null;
   runningMean: Buffer;
   runningVar: Buffer;
   readonly momentum: number;
   readonly eps: number;
-  constructor(numFeatures: number, options: { momentum?: number; eps?: number } = {}) {
+  constructor(numFeatures: number, options: { momentum?: number; eps?: number; affine?: boolean } = {}) {
     super();
-    checkOptions('BatchNorm2d', options, ['momentum', 'eps']);
+    checkOptions('BatchNorm2d', options, ['momentum', 'eps', 'affine']);
     checkCount('BatchNorm2d', 'numFeatures', numFeatures);
-    this.weight = new Parameter(init.ones([numFeatures]));
-    this.bias = new Parameter(init.zeros([numFeatures]));
+    const affine = options.affine ?? true;
+    this.weight = affine ? new Parameter(init.ones([numFeatures])) : null;
+    this.bias = affine ? new Parameter(init.zeros([numFeatures])) : null;
     this.runningMean = new Buffer(init.zeros([numFeatures]));
     this.runningVar = new Buffer(init.ones([numFeatures]));
     this.momentum = options.momentum ?? 0.1;

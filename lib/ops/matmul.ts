@@ -68,7 +68,8 @@ export function product(
   return out;
 }
 
-const rowsOf = (t: Tensor): number => (t.ndim === 0 ? 1 : t.size / Math.max(1, t.shape[t.ndim - 1] as number));
+/** Rows of a tensor seen as a matrix of its last dimension. */
+export const rowsOf = (t: Tensor): number => (t.ndim === 0 ? 1 : t.size / Math.max(1, t.shape[t.ndim - 1] as number));
 
 // ---- matmul -----------------------------------------------------------------------------------------------------------------
 
@@ -166,96 +167,6 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
         ? batched(g, sx as Tensor, true, ta, g.dtype)
         : batched(sx as Tensor, g, !ta, false, g.dtype);
     return [da && cast(sumTo(da, from.shape), from.dtype), db && cast(sumTo(db, to.shape), to.dtype)];
-  });
-  return out;
-}
-
-// ---- linear -----------------------------------------------------------------------------------------------------------------
-
-export interface LinearOptions {
-  /** Applied to the result inside the product's own pass. */
-  activation?: 'none' | 'relu';
-}
-
-const columnSumOp = nativeOp('columnSum');
-
-/** Sums of the columns of a [rows, n] matrix in f32 (f64 for f64), added to `into` where given over. */
-export function columnSum(g: Tensor, n: number, into?: Tensor): Tensor {
-  const out = into ?? unwritten([n], g.dtype === 'f64' ? 'f64' : 'f32', g.device);
-  run(columnSumOp, [g], [out], [rowsOf(g), n, into ? 1 : 0]);
-  return out;
-}
-
-/** Gradients of x w^T + b, with what already waits on each input added in the same pass. */
-function linearGradients(
-  g: Tensor,
-  x: Tensor,
-  w: Tensor,
-  types: { x: Tensor['dtype']; w: Tensor['dtype'] },
-  hasBias: boolean,
-  back: Backward,
-): (Tensor | null)[] {
-  const [n, k] = w.shape as [number, number];
-  const m = rowsOf(x);
-  const grads: (Tensor | null)[] = [null, null];
-  if (back.needs(0)) {
-    const have = back.take(0, { dtype: g.dtype, format: 'contiguous' });
-    grads[0] = cast(product(g, w, { m, n: k, k: n }, g.dtype, x.shape, have), types.x);
-  }
-  if (back.needs(1)) {
-    const have = back.take(1, { dtype: types.w, format: 'contiguous' });
-    grads[1] = product(g, x, { m: n, n: k, k: m, transposeA: true }, types.w, w.shape, have);
-  }
-  if (hasBias)
-    grads.push(
-      back.needs(2) ? columnSum(g, n, back.take(2, { dtype: g.dtype === 'f64' ? 'f64' : 'f32', format: 'contiguous' })) : null,
-    );
-  return grads;
-}
-
-const reluGrad = nativeOp('relu.grad');
-
-/**
- * x w^T + b: x [..., K], weight [N, K] (PyTorch's layout), bias [N] or null; the result is [..., N]. Under a 16-bit policy x and weight are
- * rounded to it; the sum and the gradients of weight and bias are f32.
- */
-export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, options: LinearOptions = {}): Tensor {
-  checkFloat('linear', x);
-  checkFloat('linear', weight, 'weight');
-  checkDevice('linear', x, weight, bias);
-  checkOptions('linear', options, ['activation']);
-  const activation = options.activation ?? 'none';
-  if (activation !== 'none' && activation !== 'relu')
-    throw new ConfigError(`linear: activation must be 'none' or 'relu', got ${JSON.stringify(activation)}`);
-  if (weight.ndim !== 2) throw new ShapeError(`linear: weight must be [out, in], got ${show(weight.shape)}`);
-  const [n, k] = weight.shape as [number, number];
-  if (x.ndim === 0 || x.shape[x.ndim - 1] !== k)
-    throw new ShapeError(
-      `linear: x ${show(x.shape)} must end in ${k}, the inputs of weight ${show(weight.shape)}. A flatten, or another layer size, may be missing.`,
-    );
-  if (bias) checkShapeIs('linear', checkFloat('linear', bias, 'bias'), [n], 'bias');
-
-  const a = dense(computeCopy(x));
-  const w = dense(weightCopy(weight, a.dtype));
-  const relu = activation === 'relu';
-  const out = product(
-    a,
-    w,
-    { m: rowsOf(x), n, k, transposeB: true, relu },
-    a.dtype,
-    [...x.shape.slice(0, -1), n],
-    undefined,
-    bias,
-  );
-  const types = { x: x.dtype, w: weight.dtype };
-  record('linear', bias ? [x, weight, bias] : [x, weight], [out], relu ? [a, w, out] : [a, w], ([grad], [sa, sw, y], back) => {
-    let g = dense(cast(grad as Tensor, (sa as Tensor).dtype));
-    if (y) {
-      const masked = unwritten(g.shape, g.dtype, g.device);
-      run(reluGrad, [g, y], [masked], [0, 0]);
-      g = masked;
-    }
-    return linearGradients(g, sa as Tensor, sw as Tensor, types, bias !== null, back);
   });
   return out;
 }

@@ -1,0 +1,132 @@
+import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { packedAttention } from '../ops/attention.ts';
+import { linear } from '../ops/linear.ts';
+import { gelu } from '../ops/unary.ts';
+import { show } from '../tensor/shape.ts';
+import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import { Dropout } from './dropout.ts';
+import * as init from './init.ts';
+import { checkCount, Linear } from './linear.ts';
+import { Module } from './module.ts';
+import { LayerNorm } from './norm.ts';
+
+function checkHeads(where: string, dim: number, heads: number): void {
+  checkCount(where, 'embedDim', dim);
+  checkCount(where, 'numHeads', heads);
+  if (dim % heads) throw new ConfigError(`${where}: numHeads ${heads} must divide embedDim ${dim}`);
+}
+
+function checkInput(where: string, x: Tensor, dim: number): void {
+  if (x.ndim !== 3 || x.shape[2] !== dim) throw new ShapeError(`${where}: x must be [batch, time, ${dim}], got ${show(x.shape)}`);
+}
+
+export interface MultiheadAttentionOptions {
+  /** A position attends only to itself and what came before. Default false. */
+  causal?: boolean;
+  bias?: boolean;
+}
+
+/** Self-attention, batch first: [B, T, C] to [B, T, C]. State as PyTorch's nn.MultiheadAttention: in_proj_weight [3C, C], out_proj. */
+export class MultiheadAttention extends Module {
+  inProjWeight: Parameter;
+  inProjBias: Parameter | null;
+  outProj: Linear;
+  readonly embedDim: number;
+  readonly numHeads: number;
+  readonly causal: boolean;
+  constructor(embedDim: number, numHeads: number, options: MultiheadAttentionOptions = {}) {
+    super();
+    checkOptions('MultiheadAttention', options, ['causal', 'bias']);
+    checkHeads('MultiheadAttention', embedDim, numHeads);
+    const bias = options.bias ?? true;
+    this.inProjWeight = new Parameter(init.xavierUniform([3 * embedDim, embedDim]));
+    this.inProjBias = bias ? new Parameter(init.zeros([3 * embedDim])) : null;
+    this.outProj = new Linear(embedDim, embedDim, { bias });
+    this.embedDim = embedDim;
+    this.numHeads = numHeads;
+    this.causal = options.causal ?? false;
+  }
+  forward(x: Tensor): Tensor {
+    checkInput('MultiheadAttention', x, this.embedDim);
+    const qkv = linear(x, this.inProjWeight, this.inProjBias);
+    return this.outProj.forward(packedAttention(qkv, { heads: this.numHeads, causal: this.causal }));
+  }
+}
+
+/** Attention with one projection to q, k, v and one back; keys 'qkv' and 'proj' as in GPT-2 ports. */
+class SelfAttention extends Module {
+  qkv: Linear;
+  proj: Linear;
+  readonly heads: number;
+  readonly causal: boolean;
+  constructor(dim: number, heads: number, causal: boolean, bias: boolean) {
+    super();
+    this.qkv = new Linear(dim, 3 * dim, { bias });
+    this.proj = new Linear(dim, dim, { bias });
+    this.heads = heads;
+    this.causal = causal;
+  }
+  forward(x: Tensor): Tensor {
+    return packedAttention(this.qkv.forward(x), { heads: this.heads, causal: this.causal });
+  }
+}
+
+class FeedForward extends Module {
+  up: Linear;
+  down: Linear;
+  readonly approximate: 'none' | 'tanh';
+  constructor(dim: number, bias: boolean, approximate: 'none' | 'tanh') {
+    super();
+    this.up = new Linear(dim, 4 * dim, { bias });
+    this.down = new Linear(4 * dim, dim, { bias });
+    this.approximate = approximate;
+  }
+  forward(x: Tensor): Tensor {
+    return gelu(this.up.forward(x), { approximate: this.approximate });
+  }
+}
+
+export interface TransformerBlockOptions {
+  /** Default true: a decoder, as in GPT. */
+  causal?: boolean;
+  /** After attention and after the feed-forward part. Default 0.1. */
+  dropout?: number;
+  /** Form of GELU. Default 'none': exact. */
+  approximate?: 'none' | 'tanh';
+  bias?: boolean;
+}
+
+/** Pre-norm transformer block: x += dropout(attn(ln1(x))); x += dropout(mlp(ln2(x))). [B, T, C] to [B, T, C]. */
+export class TransformerBlock extends Module {
+  ln1: LayerNorm;
+  attn: SelfAttention;
+  ln2: LayerNorm;
+  mlp: FeedForward;
+  attnDropout: Dropout;
+  mlpDropout: Dropout;
+  readonly embedDim: number;
+  constructor(embedDim: number, numHeads: number, options: TransformerBlockOptions = {}) {
+    super();
+    checkOptions('TransformerBlock', options, ['causal', 'dropout', 'approximate', 'bias']);
+    checkHeads('TransformerBlock', embedDim, numHeads);
+    const bias = options.bias ?? true;
+    this.embedDim = embedDim;
+    this.ln1 = new LayerNorm(embedDim, { bias });
+    this.attn = new SelfAttention(embedDim, numHeads, options.causal ?? true, bias);
+    this.ln2 = new LayerNorm(embedDim, { bias });
+    this.mlp = new FeedForward(embedDim, bias, options.approximate ?? 'none');
+    this.attnDropout = new Dropout(options.dropout ?? 0.1);
+    this.mlpDropout = new Dropout(options.dropout ?? 0.1);
+  }
+  forward(x: Tensor): Tensor {
+    checkInput('TransformerBlock', x, this.embedDim);
+    const a = join(x, this.attn.forward(this.ln1.forward(x)), this.attn.proj, this.attnDropout);
+    return join(a, this.mlp.forward(this.ln2.forward(a)), this.mlp.down, this.mlpDropout);
+  }
+}
+
+/** x + dropout(layer(y)); without dropout the sum happens inside the product's own pass. */
+function join(x: Tensor, y: Tensor, layer: Linear, dropout: Dropout): Tensor {
+  if (dropout.training && dropout.p > 0) return x.add(dropout.forward(layer.forward(y)));
+  return linear(y, layer.weight, layer.bias, { residual: x });
+}
