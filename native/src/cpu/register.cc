@@ -6,12 +6,16 @@ ANNEAL_KERNELS_BEGIN
 void registerElementwise(OpTable& t);
 void registerMemory(OpTable& t);
 void registerMatmul(OpTable& t);
+void registerReduce(OpTable& t);
+void registerPermute(OpTable& t);
 void registerLayout(OpTable& t);
 
 void registerKernels(OpTable& t) {
   registerElementwise(t);
   registerMemory(t);
   registerMatmul(t);
+  registerReduce(t);
+  registerPermute(t);
   registerLayout(t);
 }
 

@@ -44,6 +44,8 @@ constexpr Row rows[] = {
      "sign.grad clamp.grad powScalar.grad"},
     {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
     {"matmul", "matmul matmul.plain"},
+    {"reduce", "sum columnSum"},
+    {"index", "strided"},
     {"layout", "layout"},
 };
 
