@@ -71,6 +71,9 @@ const positional: { readonly [op: string]: readonly string[] } = {
   cast: ['dtype'],
   broadcastTo: ['shape'],
   permute: ['axes'],
+  split: ['sizes'],
+  pad: ['padding'],
+  topK: ['k'],
 };
 
 /** The arguments of the public function, from a case's operands and attributes. */

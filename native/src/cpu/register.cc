@@ -8,6 +8,8 @@ void registerMemory(OpTable& t);
 void registerMatmul(OpTable& t);
 void registerReduce(OpTable& t);
 void registerPermute(OpTable& t);
+void registerGather(OpTable& t);
+void registerTopK(OpTable& t);
 void registerLayout(OpTable& t);
 
 void registerKernels(OpTable& t) {
@@ -16,6 +18,8 @@ void registerKernels(OpTable& t) {
   registerMatmul(t);
   registerReduce(t);
   registerPermute(t);
+  registerGather(t);
+  registerTopK(t);
   registerLayout(t);
 }
 

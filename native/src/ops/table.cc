@@ -45,7 +45,7 @@ constexpr Row rows[] = {
     {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
     {"matmul", "matmul matmul.plain"},
     {"reduce", "sum columnSum"},
-    {"index", "strided"},
+    {"index", "strided where gather gather.grad topK embedding embedding.grad"},
     {"layout", "layout"},
 };
 
