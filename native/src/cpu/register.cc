@@ -11,6 +11,7 @@ void registerPermute(OpTable& t);
 void registerGather(OpTable& t);
 void registerTopK(OpTable& t);
 void registerLayout(OpTable& t);
+void registerOptim(OpTable& t);
 
 void registerKernels(OpTable& t) {
   registerElementwise(t);
@@ -21,6 +22,7 @@ void registerKernels(OpTable& t) {
   registerGather(t);
   registerTopK(t);
   registerLayout(t);
+  registerOptim(t);
 }
 
 ANNEAL_KERNELS_END

@@ -47,6 +47,7 @@ constexpr Row rows[] = {
     {"reduce", "sum columnSum"},
     {"index", "strided where gather gather.grad topK embedding embedding.grad"},
     {"layout", "layout"},
+    {"optim", "stepBegin stepEnd gradNorm gradScale sgd adam"},
 };
 
 void declareAll(OpTable& t) {

@@ -1,0 +1,15 @@
+/** Optimizers: fused multi-tensor updates, parameter groups, clipping. */
+export { Adam, type AdamOptions, AdamW } from './adam.ts';
+export { clipGradNorm } from './clip.ts';
+export { type DecayGroup, type Named, type ParamGroupsOptions, paramGroups } from './groups.ts';
+export {
+  type GroupInput,
+  type GroupOptions,
+  Optimizer,
+  type OptimizerState,
+  type ParamGroup,
+  type Trainable,
+} from './optimizer.ts';
+export { recipes } from './recipes.ts';
+export { SGD, type SGDOptions } from './sgd.ts';
+export { type BeginOptions, type StepReport, StepState } from './step-state.ts';
