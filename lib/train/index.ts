@@ -1,3 +1,5 @@
+export type { AnyBatch, AnyWindow, TensorBatch } from './batch.ts';
+export { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 export {
   type Checkpoint,
   type CheckpointManifest,
@@ -19,6 +21,9 @@ export {
   type EarlyStopReason,
   modeOf,
 } from './early-stopping.ts';
+export type { EvalMetrics, TrainEvent } from './events.ts';
+export type { Decision, Hook } from './hooks.ts';
+export type { Run } from './run.ts';
 export {
   encodeSafetensors,
   readSafetensors,
@@ -28,4 +33,7 @@ export {
   type TensorInfo,
   writeSafetensors,
 } from './safetensors.ts';
+export { loadSafetensors, saveSafetensors } from './state.ts';
+export { type LossFunction, Stepper, type StepperOptions, type StepResult } from './stepper.ts';
+export { type FitOptions, type FitResult, Trainer, type TrainerLoss, type TrainerOptions } from './trainer.ts';
 export type { FileContent } from './whole-file.ts';

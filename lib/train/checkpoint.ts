@@ -1,0 +1,92 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { CheckpointError } from '../native/errors.ts';
+import type { StateDict } from '../nn/module.ts';
+import { rngState, setRngState } from '../tensor/context.ts';
+import { type Checkpoint, latestValid, type WriteCheckpointOptions, writeCheckpoint } from './checkpoint-files.ts';
+import { encoded, loadSafetensors } from './state.ts';
+import type { Stepper, StepperState } from './stepper.ts';
+
+/** What rides along in a checkpoint: tensors by file name, and JSON. */
+export interface Extra {
+  readonly tensors?: Readonly<Record<string, StateDict>>;
+  readonly json?: unknown;
+}
+
+interface SavedState {
+  stepper: StepperState;
+  rng: { seed: number; attempt: number };
+  optimizer: { kind: string; groups: Record<string, unknown>[] };
+  extra: unknown;
+}
+
+/** Copies everything that a resume needs to the host now, and returns a function that writes it: training may go on in between. */
+export async function stageCheckpoint(
+  dir: string,
+  stepper: Stepper,
+  extra: Extra = {},
+  options: WriteCheckpointOptions = {},
+): Promise<() => Promise<Checkpoint>> {
+  const optimizer = stepper.optimizer.stateDict();
+  const state: SavedState = {
+    stepper: stepper.state(),
+    rng: rngState(),
+    optimizer: { kind: optimizer.kind, groups: optimizer.groups },
+    extra: extra.json ?? null,
+  };
+  const files: Record<string, string | AsyncIterable<Uint8Array>> = { 'state.json': JSON.stringify(state) };
+  const tensors = {
+    'weights.safetensors': stepper.model.stateDict(),
+    'optimizer.safetensors': optimizer.tensors,
+    ...extra.tensors,
+  };
+  for (const [name, map] of Object.entries(tensors)) files[name] = await encoded(map);
+  return () => writeCheckpoint(dir, state.stepper.attempts, files, options);
+}
+
+/** Writes a checkpoint of the stepper now. */
+export async function saveCheckpoint(
+  dir: string,
+  stepper: Stepper,
+  extra?: Extra,
+  options?: WriteCheckpointOptions,
+): Promise<Checkpoint> {
+  return (await stageCheckpoint(dir, stepper, extra, options))();
+}
+
+/** What was found and put back. */
+export interface Restored {
+  readonly checkpoint: Checkpoint;
+  /** Newer checkpoints that were not whole, with the reason. */
+  readonly rejected: readonly { path: string; reason: string }[];
+  readonly extra: unknown;
+  /** Reads a file of extra tensors, if the checkpoint has it. */
+  tensors(name: string): Promise<StateDict | undefined>;
+}
+
+/** Puts the stepper where the newest valid checkpoint in `dir` left it; undefined where there is none. */
+export async function loadCheckpoint(dir: string, stepper: Stepper): Promise<Restored | undefined> {
+  const { checkpoint, rejected } = await latestValid(dir);
+  if (!checkpoint) {
+    if (rejected.length)
+      throw new CheckpointError(
+        `${dir}: none of its ${rejected.length} checkpoints is whole: ${rejected.map((r) => `${r.path}: ${r.reason}`).join('; ')}. Start anew without resume, or restore the folder.`,
+      );
+    return undefined;
+  }
+  const at = (name: string) => join(checkpoint.path, name);
+  const state = JSON.parse(await readFile(at('state.json'), 'utf8')) as SavedState;
+  const weights = await loadSafetensors(at('weights.safetensors'));
+  const optimizer = await loadSafetensors(at('optimizer.safetensors'));
+  stepper.model.loadStateDict(weights);
+  stepper.optimizer.loadStateDict({ ...state.optimizer, tensors: optimizer });
+  for (const t of [...weights.values(), ...optimizer.values()]) t.dispose();
+  stepper.load(state.stepper);
+  setRngState(state.rng);
+  return {
+    checkpoint,
+    rejected,
+    extra: state.extra,
+    tensors: async (name) => (name in checkpoint.manifest.files ? loadSafetensors(at(name)) : undefined),
+  };
+}

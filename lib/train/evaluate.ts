@@ -1,0 +1,88 @@
+import type { Loader } from '../data/index.ts';
+import { ConfusionMatrix, predictedClasses } from '../monitor/index.ts';
+import { DataError } from '../native/errors.ts';
+import type { Module } from '../nn/module.ts';
+import type { Loss } from '../ops/loss.ts';
+import { bind, type Precision } from '../tensor/context.ts';
+import { scope } from '../tensor/scope.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import { rowsIn, type TensorBatch, toTensors } from './batch.ts';
+import type { EvalMetrics } from './events.ts';
+
+/** Metrics that need predicted classes: logits [N, C] against `y` i32 [N]. */
+export type MetricName = 'accuracy' | 'perClass';
+
+export interface Evaluation {
+  model: Module;
+  forward: (batch: TensorBatch) => Tensor;
+  loss: (output: Tensor, batch: TensorBatch) => Loss;
+  metrics: readonly MetricName[];
+  precision: Precision;
+  signal?: AbortSignal | undefined;
+}
+
+interface Readings {
+  terms: Promise<{ sum: number; count: number; weight: number }[]>;
+  classes: Promise<{ predicted: Int32Array; target: Int32Array; count: number }> | undefined;
+}
+
+/** Queues one batch; its tensors are freed, its figures are promises. */
+function evaluateBatch(e: Evaluation, batch: TensorBatch): Readings {
+  const output = e.forward(batch);
+  const { terms } = e.loss(output, batch);
+  const numbers = terms.map(async ({ sum, count, weight }) => {
+    const [s, c] = await Promise.all([sum.item(), typeof count === 'number' ? count : count.item()]);
+    return { sum: s, count: c, weight };
+  });
+  let classes: Readings['classes'];
+  if (e.metrics.length) {
+    const count = output.shape[output.ndim - 1] ?? 0;
+    if (output.ndim < 2 || output.size / count !== batch.y.size || batch.y.dtype !== 'i32')
+      throw new DataError(
+        `evaluate: metrics ${e.metrics.join(', ')} need logits [..., classes] and an i32 y of one class each; got ${output} and ${batch.y}. Leave metrics out for other tasks.`,
+      );
+    const read = Promise.all([output.data(), batch.y.data()]);
+    classes = read.then(([logits, target]) => ({
+      predicted: predictedClasses(logits as Float32Array, count),
+      target: target as Int32Array,
+      count,
+    }));
+  }
+  return { terms: Promise.all(numbers), classes };
+}
+
+/**
+ * The loss (sums over counts of the whole set) and the metrics of a model over a loader, in evaluation mode, without gradients. Each sample
+ * counts once. The model's mode is put back.
+ */
+export async function evaluate(e: Evaluation, loader: Loader<string>): Promise<EvalMetrics> {
+  const training = e.model.training;
+  e.model.eval();
+  try {
+    const totals: { sum: number; count: number; weight: number }[] = [];
+    let confusion: ConfusionMatrix | undefined;
+    let samples = 0;
+    for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
+      const readings = bind({ grad: false, precision: e.precision }, () =>
+        scope(() => ({ r: evaluateBatch(e, toTensors(batch as never)) })),
+      ).r;
+      samples += rowsIn(batch as never);
+      for (const [k, term] of (await readings.terms).entries()) {
+        const total = (totals[k] ??= { sum: 0, count: 0, weight: term.weight });
+        total.sum += term.sum;
+        total.count += term.count;
+      }
+      if (!readings.classes) continue;
+      const { predicted, target, count } = await readings.classes;
+      confusion ??= new ConfusionMatrix(count);
+      confusion.add(predicted, target);
+    }
+    const loss = totals.reduce((total, t) => total + (t.weight * t.sum) / t.count, 0);
+    const metrics: EvalMetrics = { loss: samples ? loss : Number.NaN, samples };
+    if (confusion) metrics.accuracy = confusion.accuracy();
+    if (confusion && e.metrics.includes('perClass')) metrics.perClass = confusion.perClass();
+    return metrics;
+  } finally {
+    e.model.train(training);
+  }
+}

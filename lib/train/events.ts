@@ -1,0 +1,97 @@
+import type { StepResult } from './stepper.ts';
+
+/** Figures of an evaluation by name; `perClass` is a table. */
+export interface EvalMetrics {
+  loss: number;
+  samples: number;
+  accuracy?: number;
+  perClass?: readonly { label: string; precision: number; recall: number; f1: number; support: number }[];
+  [name: string]: unknown;
+}
+
+/** What a run tells, in order. `step` events may be merged away when nobody reads; the others never are. */
+export type TrainEvent =
+  | ({ readonly type: 'step'; readonly epoch: number; readonly samplesPerSecond: number } & StepResult)
+  | ({ readonly type: 'skipped'; readonly epoch: number } & StepResult)
+  | {
+      readonly type: 'eval';
+      readonly step: number;
+      readonly epoch: number;
+      readonly metrics: EvalMetrics;
+      readonly improved: boolean;
+    }
+  | { readonly type: 'checkpoint'; readonly step: number; readonly path: string }
+  | { readonly type: 'end'; readonly step: number; readonly stopReason: string };
+
+/** Unread `step` events kept before the oldest of them is merged away. */
+const keptSteps = 256;
+
+/**
+ * An async iterator that never slows the one who pushes: of the events nobody has read, at most 256 are steps. Several readers each get
+ * every event from when they began.
+ */
+export class EventStream implements AsyncIterable<TrainEvent> {
+  readonly #readers = new Set<Reader>();
+  #ended = false;
+
+  push(event: TrainEvent): void {
+    for (const reader of this.#readers) reader.push(event);
+  }
+  end(): void {
+    this.#ended = true;
+    for (const reader of this.#readers) reader.end();
+  }
+  [Symbol.asyncIterator](): AsyncIterator<TrainEvent, undefined> {
+    const reader = new Reader(() => this.#readers.delete(reader));
+    if (this.#ended) reader.end();
+    else this.#readers.add(reader);
+    return reader;
+  }
+}
+
+class Reader implements AsyncIterator<TrainEvent, undefined> {
+  readonly #queue: TrainEvent[] = [];
+  #waiting: ((r: IteratorResult<TrainEvent, undefined>) => void) | undefined;
+  #steps = 0;
+  #ended = false;
+  readonly #leave: () => void;
+
+  constructor(leave: () => void) {
+    this.#leave = leave;
+  }
+  push(event: TrainEvent): void {
+    if (this.#waiting) {
+      this.#waiting({ value: event, done: false });
+      this.#waiting = undefined;
+      return;
+    }
+    if (event.type === 'step' && ++this.#steps > keptSteps) {
+      this.#queue.splice(
+        this.#queue.findIndex((e) => e.type === 'step'),
+        1,
+      );
+      this.#steps--;
+    }
+    this.#queue.push(event);
+  }
+  end(): void {
+    this.#ended = true;
+    this.#waiting?.({ value: undefined, done: true });
+  }
+  next(): Promise<IteratorResult<TrainEvent, undefined>> {
+    const event = this.#queue.shift();
+    if (event) {
+      if (event.type === 'step') this.#steps--;
+      return Promise.resolve({ value: event, done: false });
+    }
+    if (this.#ended) return Promise.resolve({ value: undefined, done: true });
+    return new Promise((resolve) => {
+      this.#waiting = resolve;
+    });
+  }
+  return(): Promise<IteratorResult<TrainEvent, undefined>> {
+    this.#leave();
+    this.end();
+    return Promise.resolve({ value: undefined, done: true });
+  }
+}

@@ -1,0 +1,44 @@
+import type { EvalMetrics } from './events.ts';
+import type { StepResult } from './stepper.ts';
+
+/** What a hook wants done. */
+export interface Decision {
+  /** End training after this, with the reason. */
+  stop?: string | undefined;
+  /** These weights are the best so far. */
+  markBest?: boolean | undefined;
+  /** Multiply all learning rates by this from the next step on (absolute, not relative to the last). */
+  lrScale?: number | undefined;
+}
+
+type Answer = Decision | undefined | Promise<Decision | undefined>;
+
+/** Takes part in training: awaited, in order, at step and evaluation boundaries. Its state is saved in checkpoints under its name. */
+export interface Hook {
+  readonly name: string;
+  onStep?(result: StepResult): Answer;
+  /** @param metrics by full name: 'val/loss', 'val/accuracy' */
+  onEval?(metrics: Readonly<Record<string, number>>, full: EvalMetrics, step: number): Answer;
+  state?(): unknown;
+  load?(state: never): void;
+}
+
+/** Asks hooks in order; later scales and reasons win, marks add up. */
+export async function ask(hooks: readonly Hook[], question: (hook: Hook) => Answer): Promise<Decision> {
+  const all: Decision = {};
+  for (const hook of hooks) {
+    const d = await question(hook);
+    if (!d) continue;
+    if (d.stop !== undefined) all.stop = d.stop;
+    if (d.lrScale !== undefined) all.lrScale = d.lrScale;
+    if (d.markBest) all.markBest = true;
+  }
+  return all;
+}
+
+export const saveHooks = (hooks: readonly Hook[]): Record<string, unknown> =>
+  Object.fromEntries(hooks.filter((h) => h.state).map((h) => [h.name, h.state?.()]));
+
+export function loadHooks(hooks: readonly Hook[], saved: Record<string, unknown>): void {
+  for (const hook of hooks) if (saved[hook.name] !== undefined) hook.load?.(saved[hook.name] as never);
+}

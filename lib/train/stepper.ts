@@ -1,0 +1,244 @@
+import { backward } from '../autograd/graph.ts';
+import { ConfigError, checkOptions, GraphError } from '../native/errors.ts';
+import { assignPaths, type Module } from '../nn/module.ts';
+import type { Loss } from '../ops/loss.ts';
+import { type Optimizer, StepState } from '../optim/index.ts';
+import type { Schedule } from '../schedule/index.ts';
+import { bind, type Precision, type Rng } from '../tensor/context.ts';
+import { scope } from '../tensor/scope.ts';
+import { type Parameter, Tensor } from '../tensor/tensor.ts';
+import { type AnyWindow, rowsIn, type TensorBatch, toTensors } from './batch.ts';
+import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import { Seeding } from './seeding.ts';
+
+export interface StepperOptions {
+  model: Module;
+  optimizer: Optimizer;
+  /** Factors of each group's learning rate by applied step. Its length must be known: close it with `.over(steps)`. Default: constant. */
+  schedule?: Schedule;
+  /** Dtype of matrix products. Default 'f32'. */
+  precision?: Precision;
+  /** Limit of the global gradient norm. Default: none. */
+  clipNorm?: number;
+  /** Keys dropout masks. Default 0. */
+  seed?: number;
+}
+
+/** Where the data stand: what `loader.windows({ from })` takes. */
+export interface DataCursor {
+  readonly epoch: number;
+  readonly batch: number;
+  readonly step: number;
+}
+
+/** What one step did, as plain numbers. */
+export interface StepResult {
+  /** Attempts so far, this one included. */
+  readonly step: number;
+  /** Loss of the window: sums over counts, as one big batch would have it. */
+  readonly loss: number;
+  /** Learning rate of the first group in this step. */
+  readonly lr: number;
+  /** Global norm of the gradients before clipping. */
+  readonly gradNorm: number;
+  /** False where the update was skipped. */
+  readonly applied: boolean;
+  /** Why not: a gradient was inf or NaN, or every target of the window was ignored. */
+  readonly reason?: 'nonFiniteGradient' | 'noTargets';
+  /** Samples of the window. */
+  readonly samples: number;
+  readonly sampleIds: Int32Array;
+}
+
+/** From a micro-batch to its loss. */
+export type LossFunction<B = TensorBatch> = (batch: B) => Loss;
+
+/** JSON state of a Stepper, beside weights and optimizer tensors. */
+export interface StepperState {
+  attempts: number;
+  applied: number;
+  seed: number;
+  cursor: DataCursor;
+}
+
+/** Learning-rate factors handed to the device at a time. */
+const AHEAD = 1024;
+
+/**
+ * The training step, in its one order: micro-batches forward and backward; unscale by the window's count; look for inf and nan; norm; clip; update or
+ * skip, decided on the device; count. The host waits for nothing in between.
+ */
+export class Stepper {
+  readonly model: Module;
+  readonly optimizer: Optimizer;
+  readonly precision: Precision;
+  readonly schedule: Schedule | undefined;
+  readonly clipNorm: number | undefined;
+  /** Where the data stand after the last window given to `step`. */
+  cursor: DataCursor = { epoch: 0, batch: 0, step: 0 };
+  readonly #state = new StepState();
+  #seed: number;
+  #attempts = 0;
+  #applied = 0;
+  #tableEnd = -1;
+  /** Multiplies every learning rate: the plateau rule and live control. */
+  lrScale = 1;
+
+  constructor(options: StepperOptions) {
+    checkOptions('Stepper', options, ['model', 'optimizer', 'schedule', 'precision', 'clipNorm', 'seed']);
+    const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = options;
+    if (!model) throw new ConfigError('Stepper: model is missing');
+    if (!optimizer) throw new ConfigError('Stepper: optimizer is missing, for example new optim.AdamW(model.parameters())');
+    if (precision !== 'f32' && precision !== 'bf16')
+      throw new ConfigError(
+        `Stepper: precision must be 'f32' or 'bf16', got ${JSON.stringify(precision)}. 'f16' needs loss scaling, which is not there yet: use 'bf16'.`,
+      );
+    if (clipNorm !== undefined && !(clipNorm > 0)) throw new ConfigError(`Stepper: clipNorm must be above 0, got ${clipNorm}`);
+    if (schedule && schedule.totalSteps === undefined)
+      throw new ConfigError('Stepper: the schedule does not know its length. Close it with .over(totalSteps).');
+    this.model = model;
+    this.optimizer = optimizer;
+    this.precision = precision;
+    this.schedule = schedule;
+    this.clipNorm = clipNorm;
+    this.#seed = seed;
+    assignPaths(model);
+    for (const _ of model.namedParameters());
+  }
+
+  /** Steps applied; skipped ones do not count, and do not advance the schedule. Up to date once a step's result has arrived. */
+  get applied(): number {
+    return this.#applied;
+  }
+
+  /** The first group's learning rate at an applied step. */
+  lrAt(step: number): number {
+    return (this.optimizer.groups[0]?.lr ?? 0) * this.lrScale * (this.schedule?.factor(step) ?? 1);
+  }
+
+  /**
+   * One optimizer step over a window. Queues everything at once; the result arrives when the device is done, and awaiting it is the back-pressure.
+   * @throws GraphError for gradients left over from before, or that reach a leaf which no optimizer owns
+   */
+  step<B = TensorBatch>(window: AnyWindow, lossOf: LossFunction<B>): Promise<StepResult> {
+    if (!window?.micro?.length)
+      throw new ConfigError('stepper.step: the window has no batches. Give { micro: [batch] }, or a window of loader.windows().');
+    this.#refuseLeftovers();
+    const reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>));
+    if (window.cursor) this.cursor = window.cursor;
+    return reading.read();
+  }
+
+  #enqueue(window: AnyWindow, lossOf: LossFunction<never>): { read: () => Promise<StepResult> } {
+    const rows = window.micro.map(rowsIn);
+    const samples = rows.reduce((a, b) => a + b, 0);
+    const seeding = new Seeding(1, samples, rows.length);
+    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: 0, calls: new Map(), inStep: true };
+    window.micro.forEach((batch, i) => {
+      rng.calls.clear();
+      bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding)));
+      rng.rowOffset += rows[i] as number;
+    });
+    this.#finish(seeding);
+    const report = this.#state.read();
+    const step = ++this.#attempts;
+    const peak = this.optimizer.groups[0]?.lr ?? 0;
+    return {
+      read: async () => {
+        const { gradNorm, applied, foundInf, t, rateFactor, values } = await report;
+        this.#applied = t;
+        const sampleIds = window.ids ?? new Int32Array(0);
+        const result = { step, loss: values[0] as number, lr: peak * rateFactor, gradNorm, applied, samples, sampleIds };
+        return applied ? result : { ...result, reason: foundInf ? 'nonFiniteGradient' : 'noTargets' };
+      },
+    };
+  }
+
+  /** Returns what must outlive the micro-batch's scope. */
+  #micro(batch: never, lossOf: LossFunction<never>, seeding: Seeding): unknown {
+    const loss = lossOf(toTensors(batch) as never);
+    if (!loss || !Array.isArray(loss.terms))
+      throw new ConfigError(
+        'stepper.step: the function must return a loss, for example losses.crossEntropy(logits, y), not its mean and not a promise.',
+      );
+    const roots = seeding.add(loss);
+    for (const { sum, seed } of roots) backward(sum, seed, (leaf) => this.#checkOwned(leaf));
+    return seeding.running();
+  }
+
+  #finish(seeding: Seeding): void {
+    const { count } = seeding;
+    const inverse = 1 / seeding.factor;
+    this.#fillTable();
+    if (count instanceof Tensor) this.#state.begin({ inverseScale: inverse, divisorCount: count });
+    else this.#state.begin({ inverseScale: inverse / count });
+    this.#state.norm([this.optimizer], this.clipNorm === undefined ? {} : { maxNorm: this.clipNorm });
+    this.optimizer.apply(this.#state);
+    this.#state.end([seeding.loss()]);
+    this.optimizer.zeroGrad();
+  }
+
+  /** The device indexes the table by its own count of applied steps, which the host knows one step late: so it is filled ahead. */
+  #fillTable(): void {
+    const next = this.#applied;
+    const horizon = this.#attempts;
+    if (horizon < this.#tableEnd) return;
+    const table = this.schedule
+      ? this.schedule.table(next, AHEAD + horizon - next)
+      : new Float64Array(AHEAD + horizon - next).fill(1);
+    this.#state.setLearningRates(this.lrScale === 1 ? table : table.map((f) => f * this.lrScale), next);
+    this.#tableEnd = next + table.length;
+  }
+
+  /** Scales all learning rates from the next step on. */
+  setLrScale(scale: number): void {
+    this.lrScale = scale;
+    this.#tableEnd = -1;
+  }
+
+  #refuseLeftovers(): void {
+    for (const p of this.optimizer.parameters)
+      if (p.grad)
+        throw new GraphError(
+          `stepper.step: ${(p as Parameter).name || p} already has a gradient, from a backward() outside the step. Call optimizer.zeroGrad() first.`,
+        );
+  }
+
+  #checkOwned(leaf: Tensor): void {
+    if (this.optimizer.owns(leaf)) return;
+    const name = (leaf as Parameter).name || String(leaf);
+    leaf.grad?.dispose();
+    leaf.grad = null;
+    throw new GraphError(
+      `stepper.step: a gradient reached ${name}, which the optimizer does not own, so it would never be trained. Give it to the optimizer, or freeze it with .freeze().`,
+    );
+  }
+
+  /**
+   * Writes a checkpoint: weights, optimizer, counts and the data's cursor, whole or not at all. Returns its path.
+   * @param dir the run's checkpoint folder; each checkpoint is a folder in it
+   */
+  async save(dir: string): Promise<string> {
+    return (await saveCheckpoint(dir, this)).path;
+  }
+  /**
+   * Goes on from the newest valid checkpoint in `dir`; false where there is none.
+   * @throws CheckpointError where it does not fit this model and optimizer
+   */
+  async resume(dir: string): Promise<boolean> {
+    return (await loadCheckpoint(dir, this)) !== undefined;
+  }
+
+  /** JSON state; the optimizer's and the model's tensors are saved beside it (lib/train/state.ts). */
+  state(): StepperState {
+    return { attempts: this.#attempts, applied: this.#applied, seed: this.#seed, cursor: this.cursor };
+  }
+  load(state: StepperState): void {
+    this.#attempts = state.attempts;
+    this.#applied = state.applied;
+    this.#seed = state.seed;
+    this.cursor = state.cursor;
+    this.#state.setApplied(state.applied);
+    this.#tableEnd = -1;
+  }
+}

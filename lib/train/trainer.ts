@@ -1,0 +1,152 @@
+import type { Loader } from '../data/index.ts';
+import type { ProgressBar, ProgressStream, Sink } from '../monitor/index.ts';
+import { ConfigError, checkOptions } from '../native/errors.ts';
+import type { Module } from '../nn/module.ts';
+import type { Loss } from '../ops/loss.ts';
+import type { Optimizer } from '../optim/index.ts';
+import type { Schedule } from '../schedule/index.ts';
+import type { Precision } from '../tensor/context.ts';
+import { type DeviceName, device } from '../tensor/device.ts';
+import type { Tensor } from '../tensor/tensor.ts';
+import type { TensorBatch } from './batch.ts';
+import type { Keep } from './checkpoint-files.ts';
+import type { EarlyStoppingOptions } from './early-stopping.ts';
+import { evaluate, type MetricName } from './evaluate.ts';
+import type { EvalMetrics } from './events.ts';
+import type { Hook } from './hooks.ts';
+import { Run } from './run.ts';
+
+/** From a model's output and the batch to the loss. */
+export type TrainerLoss = (output: Tensor, batch: TensorBatch) => Loss;
+
+export interface TrainerOptions {
+  model: Module;
+  loss: TrainerLoss;
+  optimizer: Optimizer;
+  /** How a batch goes through the model. Default: `model.forward(batch.x)`. */
+  forward?: (batch: TensorBatch) => Tensor;
+  /** Factors of the peak rate; a schedule of open length takes the run's. Default: constant. */
+  schedule?: Schedule;
+  /** Default 'cpu'. */
+  device?: DeviceName;
+  /** Dtype of matrix products. Default 'f32'. */
+  precision?: Precision;
+  /** Limit of the global gradient norm. Default: none. */
+  clipNorm?: number;
+  /** Watches validation, keeps the best weights and puts them back at the end. Default: off. */
+  earlyStopping?: EarlyStoppingOptions;
+  /** Metrics of evaluations beside the loss. Default: none. */
+  metrics?: readonly MetricName[];
+  /** The run's folder: checkpoints/, metrics.jsonl, best.safetensors. Default: nothing is written. */
+  dir?: string;
+  /** Keys dropout masks. Default 0. */
+  seed?: number;
+  hooks?: readonly Hook[];
+  sinks?: readonly Sink[];
+  /** A bar on this stream, process.stderr for example. Default: nothing is printed. */
+  progress?: ProgressStream | ProgressBar;
+  checkpoint?: {
+    /** Steps between checkpoints; 0: at the ends of epochs only. Default 0. */
+    everySteps?: number;
+    /** Which stay. Default: the last 3 and the best. */
+    keep?: Keep;
+  };
+}
+
+const known = [
+  'model',
+  'loss',
+  'optimizer',
+  'forward',
+  'schedule',
+  'device',
+  'precision',
+  'clipNorm',
+  'earlyStopping',
+  'metrics',
+  'dir',
+  'seed',
+  'hooks',
+  'sinks',
+  'progress',
+  'checkpoint',
+] as const satisfies readonly (keyof TrainerOptions)[];
+
+export interface FitOptions {
+  train: Loader<string>;
+  /** Evaluated after every epoch. */
+  validation?: Loader<string>;
+  /** Epochs in all, a resumed part included. One of `epochs` and `steps`. */
+  epochs?: number;
+  /** Optimizer steps in all. */
+  steps?: number;
+  /** Micro-batches per step. Default 1. */
+  accumulate?: number;
+  /** 'auto': go on from the newest valid checkpoint in the run's folder, if there is one. Default false. */
+  resume?: 'auto' | false;
+  /** Ends training at the next micro-batch boundary. */
+  signal?: AbortSignal;
+}
+
+/** How a run ended. */
+export interface FitResult {
+  /** 'finished', 'aborted', 'stopped', an early-stopping reason, or a hook's. */
+  stopReason: string;
+  /** Steps and epochs done in all. */
+  steps: number;
+  epochs: number;
+  /** Seconds of training in this process, evaluations included. */
+  seconds: number;
+  /** Samples trained on per second of this process's training, evaluations excluded. */
+  samplesPerSecond: number;
+  /** The best evaluation: by early stopping's metric where it watches, else the last. */
+  best: { step: number; metrics: Record<string, number> };
+  last: EvalMetrics | undefined;
+}
+
+/** Trains a model: data, step, validation, early stopping, checkpoints, events. `fit(...)` is `start(...).result`. */
+export class Trainer {
+  readonly options: TrainerOptions;
+  #run: Run | undefined;
+
+  constructor(options: TrainerOptions) {
+    checkOptions('Trainer', options, known);
+    for (const name of ['model', 'loss', 'optimizer'] as const)
+      if (!options[name]) throw new ConfigError(`Trainer: ${name} is missing`);
+    if (typeof options.loss !== 'function')
+      throw new ConfigError(
+        'Trainer: loss must be a function (output, batch) => loss, for example (logits, { y }) => losses.crossEntropy(logits, y)',
+      );
+    for (const m of options.metrics ?? [])
+      if (m !== 'accuracy' && m !== 'perClass')
+        throw new ConfigError(`Trainer: unknown metric ${JSON.stringify(m)}. Known: accuracy, perClass.`);
+    device(options.device ?? 'cpu');
+    options.model.to(options.device ?? 'cpu');
+    this.options = options;
+  }
+
+  /** Starts training and returns at once: iterate over the run for its events, await `result` for the end. */
+  start(options: FitOptions): Run {
+    if (this.#run && !this.#run.done) throw new ConfigError('Trainer: a run is under way. Await its result first.');
+    this.#run = new Run(this, options);
+    return this.#run;
+  }
+  fit(options: FitOptions): Promise<FitResult> {
+    return this.start(options).result;
+  }
+  /** Ends the run under way at the next micro-batch boundary; its result then arrives with stopReason 'stopped'. */
+  stop(): void {
+    this.#run?.stop();
+  }
+
+  /** The batch through the model. */
+  forward(batch: TensorBatch): Tensor {
+    const { forward, model } = this.options;
+    return forward ? forward(batch) : (model as Module & { forward(x: Tensor): Tensor }).forward(batch.x);
+  }
+  /** Loss and metrics over a loader, in evaluation mode. */
+  evaluate(loader: Loader<string>, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
+    const { model, loss, metrics = [], precision = 'f32' } = this.options;
+    return evaluate({ model, loss, metrics, precision, forward: (b) => this.forward(b), signal: options.signal }, loader);
+  }
+}
