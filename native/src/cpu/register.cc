@@ -6,10 +6,14 @@ ANNEAL_KERNELS_BEGIN
 void registerElementwise(OpTable& t);
 void registerMemory(OpTable& t);
 void registerMatmul(OpTable& t);
+void registerAttention(OpTable& t);
 void registerReduce(OpTable& t);
+void registerReduceGradients(OpTable& t);
 void registerPermute(OpTable& t);
 void registerGather(OpTable& t);
 void registerTopK(OpTable& t);
+void registerCrossEntropy(OpTable& t);
+void registerLoss(OpTable& t);
 void registerLayout(OpTable& t);
 void registerOptim(OpTable& t);
 
@@ -17,10 +21,14 @@ void registerKernels(OpTable& t) {
   registerElementwise(t);
   registerMemory(t);
   registerMatmul(t);
+  registerAttention(t);
   registerReduce(t);
+  registerReduceGradients(t);
   registerPermute(t);
   registerGather(t);
   registerTopK(t);
+  registerCrossEntropy(t);
+  registerLoss(t);
   registerLayout(t);
   registerOptim(t);
 }

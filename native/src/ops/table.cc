@@ -44,8 +44,12 @@ constexpr Row rows[] = {
      "sign.grad clamp.grad powScalar.grad"},
     {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
     {"matmul", "matmul matmul.plain"},
-    {"reduce", "sum columnSum"},
+    {"attention", "attention attention.grad"},
+    {"reduce", "sum columnSum prod extreme argExtreme logSumExp variance sum.grad prod.grad extreme.grad logSumExp.grad variance.grad"},
     {"index", "strided where gather gather.grad topK embedding embedding.grad"},
+    {"loss",
+     "crossEntropy crossEntropy.grad crossEntropy.target mse mse.grad l1 l1.grad huber huber.grad bceWithLogits bceWithLogits.grad kl kl.grad "
+     "klLog klLog.grad loss.mean loss.mean.grad"},
     {"layout", "layout"},
     {"optim", "stepBegin stepEnd gradNorm gradScale sgd adam"},
 };

@@ -1,0 +1,259 @@
+// Cross-entropy over rows of logits [rows, classes]: forward and backward in one pass over memory each (a row stays in the cache between its
+// maximum and its exponentials). Losses and gradients are computed in f32 (f64 for f64) whatever the dtype of the logits.
+#include <cstdio>
+
+#include "cpu/loss.h"
+
+ANNEAL_KERNELS_BEGIN
+namespace {
+
+/** Class indices, or a distribution per row. */
+struct Shape {
+  int64_t rows, classes;
+  double smoothing;
+  int32_t ignore;
+};
+
+template <class T>
+struct Operands {
+  using A = Acc<T>;
+  Shape shape;
+  const T* x;
+  const int32_t* hard = nullptr;  // one of the two
+  const T* soft = nullptr;
+  const A* weight = nullptr;
+  A keep, spread;  // 1 - s, s / K
+  A total;  // the sum of the class weights
+
+  /** inputs from `at`: logits, target, weight; attr: rows, classes, label smoothing, ignored index. */
+  Operands(const Call& c, int at) {
+    shape = {c.integer(0), c.integer(1), c.attr[2], static_cast<int32_t>(c.integer(3))};
+    const View &logits = c.in[at], &target = c.in[at + 1];
+    const bool indices = target.dtype == DType::i32;
+    require(logits.n == shape.rows * shape.classes && target.n == (indices ? shape.rows : logits.n), "crossEntropy: sizes");
+    require(indices || target.dtype == logits.dtype, "crossEntropy: target dtype");
+    x = logits.as<T>();
+    if (indices) hard = target.as<int32_t>();
+    else soft = target.as<T>();
+    if (c.has(at + 2)) {
+      require(c.in[at + 2].n == shape.classes && c.in[at + 2].dtype == dtypeOfAcc<A>(), "crossEntropy: weight");
+      weight = c.in[at + 2].as<A>();
+    }
+    keep = A(1 - shape.smoothing);
+    spread = A(shape.smoothing / static_cast<double>(shape.classes));
+    total = A(shape.classes);
+    if (weight) {
+      double sum = 0;
+      for (int64_t k = 0; k < shape.classes; ++k) sum += static_cast<double>(weight[k]);
+      total = A(sum);
+    }
+  }
+  A weightOf(int64_t k) const { return weight ? weight[k] : A(1); }
+  /** What saved statistics hold per row: the maximum m, the sum of e^(x - m), and for distributions the sum of the weighted target. */
+  int64_t stride() const { return hard ? 2 : 3; }
+};
+
+/** Before any thread starts: an exception cannot leave a parallel region. */
+void checkTargets(const int32_t* target, const Shape& s) {
+  bool bad = false;
+#pragma omp simd reduction(| : bad)
+  for (int64_t r = 0; r < s.rows; ++r) bad |= (target[r] < 0 || target[r] >= s.classes) & (target[r] != s.ignore);
+  if (!bad) return;
+  int64_t r = 0;
+  while (target[r] == s.ignore || (target[r] >= 0 && target[r] < s.classes)) ++r;
+  char text[160];
+  std::snprintf(text, sizeof text, "data: target %d is outside [0, %lld) at row %lld, and is not the ignored index %d", target[r],
+                static_cast<long long>(s.classes), static_cast<long long>(r), s.ignore);
+  fail(text);
+}
+
+template <class T>
+ANNEAL_ALWAYS Acc<T> maximum(const T* x, int64_t n) {
+  Acc<T> m = -__builtin_inff();
+#pragma omp simd reduction(max : m)
+  for (int64_t i = 0; i < n; ++i) m = Acc<T>(x[i]) > m ? Acc<T>(x[i]) : m;
+  return m;
+}
+
+/** The sum of e^(x - m). */
+template <class T>
+ANNEAL_ALWAYS Acc<T> exponentials(const T* x, int64_t n, Acc<T> m) {
+  Acc<T> s = 0;
+#pragma omp simd reduction(+ : s)
+  for (int64_t i = 0; i < n; ++i) s += mexp(Acc<T>(x[i]) - m);
+  return s;
+}
+
+/** (1-s) w[y] (-log p[y]) + s/K sum_c w[c] (-log p[c]), with -log p[c] = log sum - (x[c] - m). */
+template <class T>
+Acc<T> hardRow(const Operands<T>& o, const T* x, int64_t y, Acc<T>* stats) {
+  using A = Acc<T>;
+  const int64_t n = o.shape.classes;
+  const A m = maximum(x, n), sum = exponentials(x, n, m), logSum = mlog(sum);
+  stats[0] = m;
+  stats[1] = sum;
+  A loss = o.keep * o.weightOf(y) * (logSum - (A(x[y]) - m));
+  if (o.spread != 0) {
+    A shifted = 0;
+    if (o.weight) {
+#pragma omp simd reduction(+ : shifted)
+      for (int64_t i = 0; i < n; ++i) shifted += o.weight[i] * (A(x[i]) - m);
+    } else {
+#pragma omp simd reduction(+ : shifted)
+      for (int64_t i = 0; i < n; ++i) shifted += A(x[i]) - m;
+    }
+    loss += o.spread * (o.total * logSum - shifted);
+  }
+  return loss;
+}
+
+/** sum_c w[c] t'[c] (-log p[c]), with t' = (1-s) t + s/K. */
+template <class T>
+Acc<T> softRow(const Operands<T>& o, const T* x, const T* t, Acc<T>* stats) {
+  using A = Acc<T>;
+  const int64_t n = o.shape.classes;
+  const A m = maximum(x, n), sum = exponentials(x, n, m), keep = o.keep, spread = o.spread;
+  A mass = 0, shifted = 0;
+  if (o.weight) {
+#pragma omp simd reduction(+ : mass, shifted)
+    for (int64_t i = 0; i < n; ++i) {
+      const A share = o.weight[i] * (keep * A(t[i]) + spread);
+      mass += share;
+      shifted += share * (A(x[i]) - m);
+    }
+  } else {
+#pragma omp simd reduction(+ : mass, shifted)
+    for (int64_t i = 0; i < n; ++i) {
+      const A share = keep * A(t[i]) + spread;
+      mass += share;
+      shifted += share * (A(x[i]) - m);
+    }
+  }
+  stats[0] = m;
+  stats[1] = sum;
+  stats[2] = mass;
+  return mass * mlog(sum) - shifted;
+}
+
+/** in: logits, target, weight; out: sum, count (the weights of the rows that are not ignored), statistics per row. */
+void crossEntropy(const Call& c) {
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using A = Acc<T>;
+    const Operands<T> o(c, 0);
+    const auto [rows, classes, smoothing, ignore] = o.shape;
+    require(c.out[0].n == 1 && c.out[1].n == 1 && c.out[2].n == rows * o.stride(), "crossEntropy: outputs");
+    require(c.out[0].dtype == dtypeOfAcc<A>() && c.out[1].dtype == c.out[0].dtype && c.out[2].dtype == c.out[0].dtype, "crossEntropy: dtypes");
+    A* stats = c.out[2].as<A>();
+    const int64_t cost = 8 * classes + 16;  // an exponential is worth several plain operations
+    double count = static_cast<double>(rows);
+    if (o.hard) {
+      checkTargets(o.hard, o.shape);
+      count = orderedSum(rows, 1024, 1, [&, ignored = ignore](int64_t begin, int64_t end) {
+        double sum = 0;
+        for (int64_t r = begin; r < end; ++r) sum += o.hard[r] == ignored ? 0.0 : static_cast<double>(o.weightOf(o.hard[r]));
+        return sum;
+      });
+    }
+    const double sum = orderedSum(rows, 1, cost, [&, n = classes, ignored = ignore](int64_t begin, int64_t end) {
+      double part = 0;
+      for (int64_t r = begin; r < end; ++r) {
+        A* row = stats + r * o.stride();
+        if (o.soft) part += static_cast<double>(softRow(o, o.x + r * n, o.soft + r * n, row));
+        else if (o.hard[r] != ignored) part += static_cast<double>(hardRow(o, o.x + r * n, o.hard[r], row));
+      }
+      return part;
+    });
+    *c.out[0].as<A>() = static_cast<A>(sum);
+    *c.out[1].as<A>() = static_cast<A>(count);
+  });
+}
+
+/** dx = g (a p - b w[c]), p the softmax; the target's own part follows apart. */
+template <class T>
+ANNEAL_ALWAYS void gradientRow(const T* x, T* dx, int64_t n, Acc<T> m, Acc<T> a, Acc<T> b, const Acc<T>* weight) {
+  using A = Acc<T>;
+  if (weight && b != 0) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - b * weight[i]);
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - b);
+  }
+}
+
+/** dx[c] = g (p[c] ((1-s) w[y] + s W / K) - s/K w[c] - [c = y] (1-s) w[y]), W the sum of the weights. */
+template <class T>
+void hardGradient(const Operands<T>& o, Acc<T> g, const T* x, int64_t y, const Acc<T>* stats, T* dx) {
+  using A = Acc<T>;
+  const A own = o.keep * o.weightOf(y), a = g * (own + o.spread * o.total) / stats[1], b = g * o.spread;
+  const A atTarget = a * mexp(A(x[y]) - stats[0]) - b * o.weightOf(y) - g * own;  // first: dx may be x
+  gradientRow(x, dx, o.shape.classes, stats[0], a, b, o.weight);
+  dx[y] = T(atTarget);
+}
+
+/** dx[c] = g (p[c] sum_k w[k] t'[k] - w[c] t'[c]). */
+template <class T>
+void softGradient(const Operands<T>& o, Acc<T> g, const T* x, const T* t, const Acc<T>* stats, T* dx) {
+  using A = Acc<T>;
+  const A m = stats[0], a = g * stats[2] / stats[1], keep = g * o.keep, spread = g * o.spread;
+  if (o.weight) {
+#pragma omp simd
+    for (int64_t i = 0; i < o.shape.classes; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - o.weight[i] * (keep * A(t[i]) + spread));
+  } else {
+#pragma omp simd
+    for (int64_t i = 0; i < o.shape.classes; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - (keep * A(t[i]) + spread));
+  }
+}
+
+/** in: gradient of the sum, logits, target, weight, statistics; out: gradient of the logits, which may be written over them. */
+void crossEntropyGrad(const Call& c) {
+  dispatchFloat(c.in[1].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using A = Acc<T>;
+    const Operands<T> o(c, 1);
+    const int64_t n = o.shape.classes;
+    require(c.in[0].n == 1 && c.in[0].dtype == dtypeOfAcc<A>() && c.in[4].n == o.shape.rows * o.stride() && c.out[0].n == c.in[1].n &&
+                c.out[0].dtype == c.in[1].dtype, "crossEntropy.grad: sizes");
+    if (o.hard) checkTargets(o.hard, o.shape);
+    const A g = *c.in[0].as<A>();
+    const A* stats = c.in[4].as<A>();
+    T* dx = c.out[0].as<T>();
+    parallelRows(o.shape.rows, 8 * n + 16, [&](int64_t r) {
+      const T* x = o.x + r * n;
+      const A* row = stats + r * o.stride();
+      if (o.soft) return softGradient(o, g, x, o.soft + r * n, row, dx + r * n);
+      if (o.hard[r] != o.shape.ignore) return hardGradient(o, g, x, o.hard[r], row, dx + r * n);
+      for (int64_t i = 0; i < n; ++i) dx[r * n + i] = T(A(0));
+    });
+  });
+}
+
+/** dt[c] = g (1-s) w[c] (-log p[c]). in: gradient of the sum, logits, target, weight, statistics; out: gradient of the target distribution. */
+void targetGrad(const Call& c) {
+  dispatchFloat(c.in[1].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using A = Acc<T>;
+    const Operands<T> o(c, 1);
+    const int64_t n = o.shape.classes;
+    require(c.in[0].n == 1 && c.in[0].dtype == dtypeOfAcc<A>() && c.in[4].n == o.shape.rows * o.stride() && c.out[0].n == c.in[1].n &&
+                c.out[0].dtype == c.in[1].dtype && o.soft, "crossEntropy.target: sizes");
+    const A keep = o.keep * *c.in[0].as<A>();
+    const A* stats = c.in[4].as<A>();
+    T* dt = c.out[0].as<T>();
+    parallelRows(o.shape.rows, n, [&](int64_t r) {
+      const A m = stats[3 * r], logSum = mlog(stats[3 * r + 1]);
+      for (int64_t i = 0; i < n; ++i) dt[r * n + i] = T(keep * o.weightOf(i) * (logSum - (A(o.x[r * n + i]) - m)));
+    });
+  });
+}
+
+}  // namespace
+
+void registerCrossEntropy(OpTable& t) {
+  t.cpu("crossEntropy", crossEntropy);
+  t.cpu("crossEntropy.grad", crossEntropyGrad);
+  t.cpu("crossEntropy.target", targetGrad);
+}
+
+ANNEAL_KERNELS_END
