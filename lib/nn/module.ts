@@ -122,7 +122,7 @@ export abstract class Module {
       );
     for (const [name, t] of own) {
       const g = given.get(name);
-      if (g) write(t, g);
+      if (g) assign(t, g);
     }
     return this;
   }
@@ -160,7 +160,7 @@ export abstract class Module {
 }
 
 /** Writes a tensor's values over another of the same shape, in stream order. */
-export function write(to: Tensor, from: Tensor): void {
+export function assign(to: Tensor, from: Tensor): void {
   const same = from.contiguous().to(to.dtype).detach();
   run(copyOp, [same], [to]);
   to.storage.version++;

@@ -1,5 +1,5 @@
 import { checkOptions } from '../native/errors.ts';
-import { setRounding, type TensorOptions } from '../tensor/create.ts';
+import { fromHost, setRounding, type TensorOptions } from '../tensor/create.ts';
 import { device } from '../tensor/device.ts';
 import { checkDType } from '../tensor/dtype.ts';
 import { checkShape, type Shape } from '../tensor/shape.ts';
@@ -34,4 +34,10 @@ export function zerosLike(x: Tensor): Tensor {
   const out = unwritten(x.shape, x.dtype, x.device, x.format);
   run(fillOp, [], [out], [0]);
   return out;
+}
+
+/** Whole numbers 0, 1, ..., n - 1 as i32 [n]. */
+export function arange(n: number): Tensor {
+  checkNumber('arange', n, 'n', 0, 2 ** 31 - 1);
+  return fromHost(Int32Array.from({ length: n }, (_, i) => i), [n], 'i32');
 }

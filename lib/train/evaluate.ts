@@ -68,7 +68,8 @@ export async function evaluate(e: Evaluation, loader: Loader<string>): Promise<E
       ).r;
       samples += rowsIn(batch as never);
       for (const [k, term] of (await readings.terms).entries()) {
-        const total = (totals[k] ??= { sum: 0, count: 0, weight: term.weight });
+        totals[k] ??= { sum: 0, count: 0, weight: term.weight };
+        const total = totals[k];
         total.sum += term.sum;
         total.count += term.count;
       }

@@ -3,7 +3,7 @@ import { setImmediate as macrotask } from 'node:timers/promises';
 import { type HistoryRecord, JsonLinesSink, type Sink } from '../monitor/index.ts';
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import type { StateDict } from '../nn/module.ts';
-import { write } from '../nn/module.ts';
+import { assign } from '../nn/module.ts';
 import { loadCheckpoint, type Restored, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
 import { EarlyStopping } from './early-stopping.ts';
@@ -267,7 +267,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { model, dir } = this.#trainer.options;
     if (this.#bestWeights) {
       const own = model.stateDict();
-      for (const [name, t] of this.#bestWeights) write(own.get(name) as never, t);
+      for (const [name, t] of this.#bestWeights) assign(own.get(name) as never, t);
     }
     if (dir) await saveSafetensors(join(dir, bestFile), model.stateDict());
     for (const t of this.#bestWeights?.values() ?? []) t.dispose();
