@@ -1,166 +1,34 @@
-// Reductions over any axes. lib/ops/reduce.ts merges neighbouring dimensions, so that kept and reduced ones alternate; the innermost
-// dimension is then either reduced (rows) or kept (columns). Both walks cut long reductions into chunks that depend on the shape alone,
-// and combine the chunks in order: results do not depend on the number of threads.
-#include "cpu/kernel.h"
-#include "cpu/math.h"
+// Sums, products, extremes, log-sum-exp, variance over any axes, and their gradients. The walk is in reduce.h.
+#include "cpu/reduce.h"
 
-namespace anneal::cpu {
-char* scratch(int slot, size_t bytes);
-}
+#include "cpu/math.h"
 
 ANNEAL_KERNELS_BEGIN
 namespace {
 
-constexpr int kTile = 512, kRows = 8, kMaxRank = 8, kScratch = 7;
-constexpr int64_t kChunk = 65536, kBlock = 4096;
+constexpr int64_t kRun = 4096;
+constexpr double kInfinity = __builtin_inf();
 
-/** attr from `at`: rank, dims, flags (1: reduced). */
-struct Walk {
-  int64_t keptDim[kMaxRank], keptStride[kMaxRank], dim[kMaxRank], stride[kMaxRank];
-  int kept = 0, reduced = 0;
-  bool rows = true;
-  int64_t inner = 1, outer = 1, count = 1;  // innermost dimension; products of the others, kept and reduced
-
-  Walk(const Call& c, int at) {
-    const int rank = static_cast<int>(c.integer(at));
-    require(rank >= 0 && rank <= kMaxRank && c.nAttr >= at + 1 + 2 * rank, "reduce: attributes");
-    const double *dims = c.attr + at + 1, *flags = dims + rank;
-    int64_t step = 1;
-    for (int d = rank - 1; d >= 0; --d) {
-      const int64_t size = static_cast<int64_t>(dims[d]);
-      require(size >= 0, "reduce: dimension");
-      if (d == rank - 1) {
-        inner = size;
-        rows = flags[d] != 0;
-      } else if (flags[d] != 0) {
-        dim[reduced] = size, stride[reduced++] = step;
-        count *= size;
-      } else {
-        keptDim[kept] = size, keptStride[kept++] = step;
-        outer *= size;
-      }
-      step *= size;
-    }
-    require(c.in[0].n == step && c.out[0].n == outer * (rows ? 1 : inner), "reduce: sizes");
-  }
-  static int64_t offset(int64_t index, int n, const int64_t* dims, const int64_t* strides) {
-    if (n == 0) return 0;
-    int64_t at = 0;
-    for (int d = 0; d < n - 1; ++d) {
-      at += index % dims[d] * strides[d];
-      index /= dims[d];
-    }
-    return at + index * strides[n - 1];
-  }
-  int64_t keptOffset(int64_t index) const { return offset(index, kept, keptDim, keptStride); }
-  int64_t reducedOffset(int64_t index) const { return offset(index, reduced, dim, stride); }
+/** What all ops with one plane share. */
+struct OnePlane {
+  static constexpr int kPlanes = 1;
+  View out;
 };
 
-/** Stores one value as the output's dtype. */
-template <class V>
-ANNEAL_ALWAYS void store(const View& out, int64_t i, V v) {
-  switch (out.dtype) {
-    case DType::f32: out.as<float>()[i] = static_cast<float>(v); break;
-    case DType::f64: out.as<double>()[i] = static_cast<double>(v); break;
-    case DType::bf16: out.as<bf16>()[i] = bf16(static_cast<float>(v)); break;
-    case DType::f16: out.as<f16>()[i] = f16(static_cast<float>(v)); break;
-    case DType::i32: out.as<int32_t>()[i] = static_cast<int32_t>(static_cast<int64_t>(v)); break;
-    default: out.as<uint8_t>()[i] = static_cast<uint8_t>(v);
-  }
-}
-template <class V>
-ANNEAL_ALWAYS V loadAs(const View& out, int64_t i) {
-  switch (out.dtype) {
-    case DType::f32: return static_cast<V>(out.as<float>()[i]);
-    case DType::f64: return static_cast<V>(out.as<double>()[i]);
-    default: fail("accumulation into this dtype");
-  }
-}
-
-/**
- * out = finish(combined states). Op: State, start(), row(state, x, n, index of the first), block(states, rows, n <= kRows, width, index),
- * combine(state, state), finish(state).
- */
-template <class T, class Op>
-void reduce(const Call& c, int at, const Op op, bool accumulate = false) {
-  using S = typename Op::State;
-  const Walk w(c, at);
-  const View out = c.out[0];
-  if (out.n == 0) return;
-  const T* x = c.in[0].as<T>();
-  const int64_t width = w.rows ? 1 : (w.inner < kTile ? w.inner : kTile), tiles = w.rows ? 1 : (w.inner + kTile - 1) / kTile;
-  const int64_t length = w.rows ? w.count * w.inner : w.count, cells = w.outer * tiles;
-  const bool split = cells < 64 && length * width > 2 * kChunk;
-  const int64_t chunk = split ? (kChunk / width + kRows - 1) / kRows * kRows : length, chunks = split ? (length + chunk - 1) / chunk : 1;
-  S* partials = split ? reinterpret_cast<S*>(scratch(kScratch, sizeof(S) * static_cast<size_t>(cells * chunks * width))) : nullptr;
-
-  const auto write = [&](int64_t cell, const S* s) {
-    const int64_t first = w.rows ? cell : cell / tiles * w.inner + cell % tiles * kTile;
-    const int64_t n = w.rows ? 1 : (w.inner - cell % tiles * kTile < kTile ? w.inner - cell % tiles * kTile : kTile);
-    for (int64_t j = 0; j < n; ++j) {
-      auto v = op.finish(s[j]);
-      if (accumulate) v += loadAs<decltype(v)>(out, first + j);
-      store(out, first + j, v);
-    }
-  };
-  const auto rowTask = [&](int64_t cell, int64_t begin, int64_t end, S* s) {
-    const T* base = x + w.keptOffset(cell);
-    *s = op.start();
-    for (int64_t i = begin; i < end;) {
-      const int64_t k = i / w.inner, j = i - k * w.inner, n = w.inner - j < end - i ? w.inner - j : end - i;
-      op.row(*s, base + w.reducedOffset(k) + j, n, i);
-      i += n;
-    }
-  };
-  const auto columnTask = [&](int64_t cell, int64_t begin, int64_t end, S* s) {
-    const int64_t first = cell % tiles * kTile, n = w.inner - first < kTile ? w.inner - first : kTile;
-    const T* base = x + w.keptOffset(cell / tiles) + first;
-    for (int64_t j = 0; j < n; ++j) s[j] = op.start();
-    const T* rows[kRows];
-    for (int64_t i = begin; i < end; i += kRows) {
-      const int many = static_cast<int>(end - i < kRows ? end - i : kRows);
-      for (int r = 0; r < many; ++r) rows[r] = base + w.reducedOffset(i + r);
-      op.block(s, rows, many, static_cast<int>(n), i);
-    }
-  };
-  const auto run = [&](int64_t cell, int64_t begin, int64_t end, S* s) {
-    if (w.rows) rowTask(cell, begin, end, s);
-    else columnTask(cell, begin, end, s);
-  };
-
-  parallelRows(cells * chunks, (length < chunk ? length : chunk) * width, [&](int64_t task) {
-    const int64_t cell = task / chunks, begin = task % chunks * chunk, end = begin + chunk < length ? begin + chunk : length;
-    if (split) return run(cell, begin, end, partials + task * width);
-    if (w.rows) {
-      S s;
-      rowTask(cell, begin, end, &s);
-      return write(cell, &s);
-    }
-    S states[kTile];
-    columnTask(cell, begin, end, states);
-    write(cell, states);
-  });
-  if (!split) return;
-  parallelRows(cells, chunks * width, [&](int64_t cell) {
-    S* s = partials + cell * chunks * width;
-    const int64_t first = cell % tiles * kTile, n = w.rows ? 1 : (w.inner - first < kTile ? w.inner - first : kTile);
-    for (int64_t k = 1; k < chunks; ++k)
-      for (int64_t j = 0; j < n; ++j) op.combine(s[j], s[k * width + j]);
-    write(cell, s);
-  });
-}
-
-/** scale * sum. Short runs add up in f32, the runs in f64. */
+/** scale * sum (added to out where `accumulate`). Runs add up in the arithmetic of T, runs to one another in f64. */
 template <class T>
-struct Sum {
+struct Sum : OnePlane {
   using A = std::conditional_t<std::is_integral_v<T>, int64_t, Acc<T>>;
-  using State = std::conditional_t<std::is_integral_v<T>, int64_t, double>;
+  const T* x;
   double scale;
-  State start() const { return State(0); }
-  void row(State& s, const T* x, int64_t n, int64_t) const {
-    for (int64_t i = 0; i < n; i += kBlock) {
-      const int64_t m = n - i < kBlock ? n - i : kBlock, quarter = m / 4;
-      const T *a = x + i, *b = a + quarter, *d = b + quarter, *e = d + quarter;
+  bool accumulate;
+  void start(double* s, int64_t, int64_t n) const {
+    for (int64_t j = 0; j < n; ++j) s[j] = 0;
+  }
+  void row(double* s, int64_t offset, int64_t n, const Place&) const {
+    for (int64_t i = 0; i < n; i += kRun) {
+      const int64_t m = n - i < kRun ? n - i : kRun, quarter = m / 4;
+      const T *a = x + offset + i, *b = a + quarter, *d = b + quarter, *e = d + quarter;
       A s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
       for (int64_t j = 0; j < quarter; ++j) {
@@ -170,49 +38,317 @@ struct Sum {
         s3 += A(e[j]);
       }
       for (int64_t j = 4 * quarter; j < m; ++j) s0 += A(a[j]);
-      s += State(s0 + s1) + State(s2 + s3);
+      s[0] += double(s0 + s1) + double(s2 + s3);
     }
   }
-  void block(State* s, const T* const* r, int n, int width, int64_t) const {
+  void block(double* s, int64_t, const int64_t* o, int n, int width, const Place&) const {
     if (n == kRows) {
-      const T *a = r[0], *b = r[1], *d = r[2], *e = r[3], *f = r[4], *g = r[5], *h = r[6], *k = r[7];
+      const T *a = x + o[0], *b = x + o[1], *d = x + o[2], *e = x + o[3], *f = x + o[4], *g = x + o[5], *h = x + o[6], *k = x + o[7];
 #pragma omp simd
       for (int j = 0; j < width; ++j)
-        s[j] += State(((A(a[j]) + A(b[j])) + (A(d[j]) + A(e[j]))) + ((A(f[j]) + A(g[j])) + (A(h[j]) + A(k[j]))));
+        s[j] += double(((A(a[j]) + A(b[j])) + (A(d[j]) + A(e[j]))) + ((A(f[j]) + A(g[j])) + (A(h[j]) + A(k[j]))));
       return;
     }
     for (int i = 0; i < n; ++i) {
-      const T* a = r[i];
+      const T* a = x + o[i];
 #pragma omp simd
-      for (int j = 0; j < width; ++j) s[j] += State(A(a[j]));
+      for (int j = 0; j < width; ++j) s[j] += double(A(a[j]));
     }
   }
-  void combine(State& s, const State& t) const { s += t; }
-  State finish(const State& s) const {
-    if constexpr (std::is_integral_v<T>) return s;
-    else return s * scale;
+  void combine(double* s, const double* t, int64_t, int64_t n, int64_t, int64_t) const {
+    for (int64_t j = 0; j < n; ++j) s[j] += t[j];
+  }
+  void write(const double* s, int64_t, int64_t n, int64_t at) const {
+    if (out.dtype == DType::f32) {
+      float* y = out.as<float>() + at;
+      for (int64_t j = 0; j < n; ++j) y[j] = static_cast<float>(s[j] * scale + (accumulate ? double(y[j]) : 0.0));
+    } else if (out.dtype == DType::f64) {
+      double* y = out.as<double>() + at;
+      for (int64_t j = 0; j < n; ++j) y[j] = s[j] * scale + (accumulate ? y[j] : 0.0);
+    } else {
+      for (int64_t j = 0; j < n; ++j) storeAs(out, at + j, s[j] * scale);
+    }
   }
 };
 
+/** The product, in f64. */
+template <class T>
+struct Product : OnePlane {
+  const T* x;
+  void start(double* s, int64_t, int64_t n) const {
+    for (int64_t j = 0; j < n; ++j) s[j] = 1;
+  }
+  void row(double* s, int64_t offset, int64_t n, const Place&) const {
+    const T* p = x + offset;
+    double product = 1;
+#pragma omp simd reduction(* : product)
+    for (int64_t j = 0; j < n; ++j) product *= double(Acc<T>(p[j]));
+    s[0] *= product;
+  }
+  void block(double* s, int64_t, const int64_t* o, int n, int width, const Place&) const {
+    for (int r = 0; r < n; ++r) {
+      const T* p = x + o[r];
+#pragma omp simd
+      for (int j = 0; j < width; ++j) s[j] *= double(Acc<T>(p[j]));
+    }
+  }
+  void combine(double* s, const double* t, int64_t, int64_t n, int64_t, int64_t) const {
+    for (int64_t j = 0; j < n; ++j) s[j] *= t[j];
+  }
+  void write(const double* s, int64_t, int64_t n, int64_t at) const {
+    for (int64_t j = 0; j < n; ++j) storeAs(out, at + j, s[j]);
+  }
+};
+
+/** Is b to be taken rather than a? NaN wins over all else, the first one over later ones. */
+template <class A>
+ANNEAL_ALWAYS bool beats(A b, A a) {
+  return b > a || (b != b && a == a);
+}
+template <class A>
+ANNEAL_ALWAYS A better(A a, A b) {
+  return beats(b, a) ? b : a;
+}
+
+/** The maximum of sign * x: sign is 1, or -1 for the minimum. Integers are wide enough to change sign. */
+template <class T>
+struct Extreme : OnePlane {
+  using A = std::conditional_t<std::is_integral_v<T>, int64_t, Acc<T>>;
+  const T* x;
+  A sign;
+  /** Of a run (n > 0); NaN if there is one. */
+  ANNEAL_ALWAYS A of(const T* p, int64_t n) const {
+    A m = sign * A(p[0]);
+    int bad = 0;
+#pragma omp simd reduction(max : m) reduction(| : bad)
+    for (int64_t j = 0; j < n; ++j) {
+      const A v = sign * A(p[j]);
+      m = v > m ? v : m;
+      bad |= v != v;
+    }
+    if constexpr (!std::is_integral_v<A>)
+      if (bad) return A(__builtin_nan(""));
+    return m;
+  }
+  void start(double* s, int64_t, int64_t n) const {
+    for (int64_t j = 0; j < n; ++j) s[j] = -kInfinity;
+  }
+  void row(double* s, int64_t offset, int64_t n, const Place&) const { s[0] = better(s[0], double(of(x + offset, n))); }
+  void block(double* s, int64_t, const int64_t* o, int n, int width, const Place&) const {
+    if (n == kRows) {
+      const T *a = x + o[0], *b = x + o[1], *d = x + o[2], *e = x + o[3], *f = x + o[4], *g = x + o[5], *h = x + o[6], *k = x + o[7];
+#pragma omp simd
+      for (int j = 0; j < width; ++j) {
+        const A l = better(better(sign * A(a[j]), sign * A(b[j])), better(sign * A(d[j]), sign * A(e[j])));
+        const A r = better(better(sign * A(f[j]), sign * A(g[j])), better(sign * A(h[j]), sign * A(k[j])));
+        s[j] = better(s[j], double(better(l, r)));
+      }
+      return;
+    }
+    for (int i = 0; i < n; ++i) {
+      const T* a = x + o[i];
+#pragma omp simd
+      for (int j = 0; j < width; ++j) s[j] = better(s[j], double(sign * A(a[j])));
+    }
+  }
+  void combine(double* s, const double* t, int64_t, int64_t n, int64_t, int64_t) const {
+    for (int64_t j = 0; j < n; ++j) s[j] = better(s[j], t[j]);
+  }
+  void write(const double* s, int64_t, int64_t n, int64_t at) const {
+    for (int64_t j = 0; j < n; ++j) storeAs(out, at + j, double(sign) * s[j]);
+  }
+};
+
+/** Planes: value, index of the first element that has it. */
+template <class T>
+struct ArgExtreme {
+  static constexpr int kPlanes = 2;
+  Extreme<T> values;
+  void start(double* s, int64_t ld, int64_t n) const {
+    for (int64_t j = 0; j < n; ++j) s[j] = -kInfinity, s[ld + j] = 0;
+  }
+  void row(double* s, int64_t offset, int64_t n, const Place& at) const {
+    constexpr int64_t kStep = 512;
+    for (int64_t i = 0; i < n; i += kStep) {
+      const int64_t m = n - i < kStep ? n - i : kStep;
+      const T* p = values.x + offset + i;
+      const auto v = values.of(p, m);
+      if (!beats(double(v), s[0])) continue;
+      int64_t j = 0;
+      while (beats(v, decltype(v)(values.sign * decltype(v)(p[j])))) ++j;
+      s[0] = double(v);
+      s[1] = double(at.index + i + j);
+    }
+  }
+  void block(double* s, int64_t ld, const int64_t* o, int n, int width, const Place& at) const {
+    double* where = s + ld;
+    for (int r = 0; r < n; ++r) {
+      const T* p = values.x + o[r];
+      const double index = double(at.index + r), sign = double(values.sign);
+#pragma omp simd
+      for (int j = 0; j < width; ++j) {
+        const double v = sign * double(Acc<T>(p[j]));
+        const bool take = beats(v, s[j]);
+        s[j] = take ? v : s[j];
+        where[j] = take ? index : where[j];
+      }
+    }
+  }
+  void combine(double* s, const double* t, int64_t ld, int64_t n, int64_t, int64_t) const {
+    for (int64_t j = 0; j < n; ++j)
+      if (beats(t[j], s[j])) s[j] = t[j], s[ld + j] = t[ld + j];
+  }
+  void write(const double* s, int64_t ld, int64_t n, int64_t at) const {
+    for (int64_t j = 0; j < n; ++j) values.out.template as<int32_t>()[at + j] = static_cast<int32_t>(s[ld + j]);
+  }
+};
+
+/** f(T{}) for floats and i32; lib widens smaller integers. */
+template <class F>
+void dispatchWide(DType t, F&& f) {
+  if (t == DType::i32) return f(int32_t{});
+  dispatchFloat(t, static_cast<F&&>(f));
+}
+
+/** log(sum(e^x)). Planes: the largest x so far, the sum of e^(x - it). Infinite maxima are not subtracted. */
+template <class T>
+struct LogSumExp {
+  using A = Acc<T>;
+  static constexpr int kPlanes = 2;
+  View out;
+  const T* x;
+  static ANNEAL_ALWAYS double shift(double m) { return m < kInfinity && m > -kInfinity ? m : 0; }
+  static ANNEAL_ALWAYS double rescaled(double s, double from, double to) { return s == 0 ? 0 : s * double(mexp(A(shift(from) - shift(to)))); }
+  void start(double* s, int64_t ld, int64_t n) const {
+    for (int64_t j = 0; j < n; ++j) s[j] = -kInfinity, s[ld + j] = 0;
+  }
+  void row(double* s, int64_t offset, int64_t n, const Place&) const {
+    for (int64_t i = 0; i < n; i += kRun) {
+      const int64_t m = n - i < kRun ? n - i : kRun;
+      const T* p = x + offset + i;
+      A most = -A(kInfinity);
+#pragma omp simd reduction(max : most)
+      for (int64_t j = 0; j < m; ++j) most = A(p[j]) > most ? A(p[j]) : most;
+      if (double(most) > s[0]) {
+        s[1] = rescaled(s[1], s[0], double(most));
+        s[0] = double(most);
+      }
+      const A by = A(shift(s[0]));
+      A sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t j = 0; j < m; ++j) sum += mexp(A(p[j]) - by);
+      s[1] += double(sum);
+    }
+  }
+  void block(double* s, int64_t ld, const int64_t* o, int n, int width, const Place&) const {
+    for (int j = 0; j < width; ++j) {
+      double most = s[j];
+      for (int r = 0; r < n; ++r) {
+        const double v = double(A(x[o[r] + j]));
+        most = v > most ? v : most;
+      }
+      s[ld + j] = rescaled(s[ld + j], s[j], most);
+      s[j] = most;
+    }
+    for (int r = 0; r < n; ++r) {
+      const T* p = x + o[r];
+#pragma omp simd
+      for (int j = 0; j < width; ++j) s[ld + j] += double(mexp(A(p[j]) - A(shift(s[j]))));
+    }
+  }
+  void combine(double* s, const double* t, int64_t ld, int64_t n, int64_t, int64_t) const {
+    for (int64_t j = 0; j < n; ++j) {
+      const double most = t[j] > s[j] ? t[j] : s[j];
+      s[ld + j] = rescaled(s[ld + j], s[j], most) + rescaled(t[ld + j], t[j], most);
+      s[j] = most;
+    }
+  }
+  void write(const double* s, int64_t ld, int64_t n, int64_t at) const {
+    for (int64_t j = 0; j < n; ++j) storeAs(out, at + j, shift(s[j]) + log(s[ld + j]));
+  }
+};
+
+/** M2 * scale, and the mean as a second output. */
+template <class T>
+struct Variance : Moments<T> {
+  View out, means;
+  double scale;
+  void write(const double* s, int64_t ld, int64_t n, int64_t at) const {
+    for (int64_t j = 0; j < n; ++j) {
+      storeAs(out, at + j, s[ld + j] * scale);
+      storeAs(means, at + j, s[j]);
+    }
+  }
+};
+
+Walk checkedWalk(const Call& c, int at) {
+  const Walk w = Walk::from(c, at);
+  require(c.in[0].n == w.elements() && c.out[0].n == w.outputs(), "reduce: sizes");
+  return w;
+}
+
 /** attr: scale, rank, dims, flags. Integers add up to i32. */
 void sum(const Call& c) {
+  const Walk w = checkedWalk(c, 1);
   dispatchAny(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
-    reduce<T>(c, 1, Sum<T>{c.attr[0]});
+    reduce(w, Sum<T>{{c.out[0]}, c.in[0].as<T>(), c.attr[0], false});
   });
 }
 
 /** out [n] (+)= sum over rows of in [rows, n]. attr: rows, n, accumulate. out is f32, or f64 for f64. */
 void columnSum(const Call& c) {
-  const bool wide = c.in[0].dtype == DType::f64;
-  require(c.out[0].dtype == (wide ? DType::f64 : DType::f32), "columnSum: dtype of the result");
-  const double attr[] = {2, c.attr[0], c.attr[1], 1, 0};
-  Call shaped = c;
-  shaped.attr = attr;
-  shaped.nAttr = 5;
+  const double flags[] = {1, 0};
+  const Walk w(2, c.attr, flags);
+  require(c.in[0].n == w.elements() && c.out[0].n == w.outputs(), "columnSum: sizes");
+  require(c.out[0].dtype == (c.in[0].dtype == DType::f64 ? DType::f64 : DType::f32), "columnSum: dtype of the result");
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
-    reduce<T>(shaped, 0, Sum<T>{1}, c.flag(2));
+    reduce(w, Sum<T>{{c.out[0]}, c.in[0].as<T>(), 1, c.flag(2)});
+  });
+}
+
+void product(const Call& c) {
+  const Walk w = checkedWalk(c, 0);
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    reduce(w, Product<T>{{c.out[0]}, c.in[0].as<T>()});
+  });
+}
+
+/** attr: sign, rank, dims, flags. */
+void extreme(const Call& c) {
+  const Walk w = checkedWalk(c, 1);
+  dispatchWide(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    reduce(w, Extreme<T>{{c.out[0]}, c.in[0].as<T>(), typename Extreme<T>::A(c.attr[0])});
+  });
+}
+
+void argExtreme(const Call& c) {
+  const Walk w = checkedWalk(c, 1);
+  require(c.out[0].dtype == DType::i32, "argmax: indices are i32");
+  dispatchWide(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    reduce(w, ArgExtreme<T>{{{c.out[0]}, c.in[0].as<T>(), typename Extreme<T>::A(c.attr[0])}});
+  });
+}
+
+void logSumExp(const Call& c) {
+  const Walk w = checkedWalk(c, 0);
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    reduce(w, LogSumExp<T>{c.out[0], c.in[0].as<T>()});
+  });
+}
+
+/** attr: 1 / (n - correction), rank, dims, flags. out: variance, mean. */
+void variance(const Call& c) {
+  const Walk w = checkedWalk(c, 1);
+  require(c.out[1].n == w.outputs(), "variance: sizes");
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    reduce(w, Variance<T>{{c.in[0].as<T>()}, c.out[0], c.out[1], c.attr[0]});
   });
 }
 
@@ -221,6 +357,11 @@ void columnSum(const Call& c) {
 void registerReduce(OpTable& t) {
   t.cpu("sum", sum);
   t.cpu("columnSum", columnSum);
+  t.cpu("prod", product);
+  t.cpu("extreme", extreme);
+  t.cpu("argExtreme", argExtreme);
+  t.cpu("logSumExp", logSumExp);
+  t.cpu("variance", variance);
 }
 
 ANNEAL_KERNELS_END

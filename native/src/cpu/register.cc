@@ -16,6 +16,7 @@ void registerCrossEntropy(OpTable& t);
 void registerLoss(OpTable& t);
 void registerLayout(OpTable& t);
 void registerOptim(OpTable& t);
+void registerPeak(OpTable& t);
 
 void registerKernels(OpTable& t) {
   registerElementwise(t);
@@ -31,6 +32,7 @@ void registerKernels(OpTable& t) {
   registerLoss(t);
   registerLayout(t);
   registerOptim(t);
+  registerPeak(t);
 }
 
 ANNEAL_KERNELS_END

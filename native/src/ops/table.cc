@@ -51,6 +51,7 @@ constexpr Row rows[] = {
      "crossEntropy crossEntropy.grad crossEntropy.target mse mse.grad l1 l1.grad huber huber.grad bceWithLogits bceWithLogits.grad kl kl.grad "
      "klLog klLog.grad loss.mean loss.mean.grad"},
     {"layout", "layout"},
+    {"bench", "peak"},
     {"optim", "stepBegin stepEnd gradNorm gradScale sgd adam"},
 };
 
