@@ -9,12 +9,15 @@ void registerMatmul(OpTable& t);
 void registerAttention(OpTable& t);
 void registerReduce(OpTable& t);
 void registerReduceGradients(OpTable& t);
+void registerSoftmax(OpTable& t);
 void registerPermute(OpTable& t);
 void registerGather(OpTable& t);
 void registerTopK(OpTable& t);
 void registerCrossEntropy(OpTable& t);
 void registerLoss(OpTable& t);
 void registerLayout(OpTable& t);
+void registerConv(OpTable& t);
+void registerPool(OpTable& t);
 void registerOptim(OpTable& t);
 void registerPeak(OpTable& t);
 
@@ -25,12 +28,15 @@ void registerKernels(OpTable& t) {
   registerAttention(t);
   registerReduce(t);
   registerReduceGradients(t);
+  registerSoftmax(t);
   registerPermute(t);
   registerGather(t);
   registerTopK(t);
   registerCrossEntropy(t);
   registerLoss(t);
   registerLayout(t);
+  registerConv(t);
+  registerPool(t);
   registerOptim(t);
   registerPeak(t);
 }

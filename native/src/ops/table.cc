@@ -46,11 +46,14 @@ constexpr Row rows[] = {
     {"matmul", "matmul matmul.plain"},
     {"attention", "attention attention.grad"},
     {"reduce", "sum columnSum prod extreme argExtreme logSumExp variance sum.grad prod.grad extreme.grad logSumExp.grad variance.grad"},
+    {"norm", "softmax logSoftmax softmax.grad logSoftmax.grad"},
     {"index", "strided where gather gather.grad topK embedding embedding.grad"},
     {"loss",
      "crossEntropy crossEntropy.grad crossEntropy.target mse mse.grad l1 l1.grad huber huber.grad bceWithLogits bceWithLogits.grad kl kl.grad "
      "klLog klLog.grad loss.mean loss.mean.grad"},
     {"layout", "layout"},
+    {"conv", "conv2d conv2d.gradInput conv2d.gradWeight conv2d.plain conv2d.gradInput.plain conv2d.gradWeight.plain relu.gradSum"},
+    {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
     {"bench", "peak"},
     {"optim", "stepBegin stepEnd gradNorm gradScale sgd adam"},
 };

@@ -4,7 +4,11 @@
 namespace anneal::cpu {
 
 void registerMatmul(OpTable& t);
+void registerConv(OpTable& t);
 
-void registerOneDnn(OpTable& t) { registerMatmul(t); }
+void registerOneDnn(OpTable& t) {
+  registerMatmul(t);
+  registerConv(t);
+}
 
 }  // namespace anneal::cpu
