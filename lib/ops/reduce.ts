@@ -1,6 +1,6 @@
 import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
 import { isFloat } from '../tensor/dtype.ts';
-import { checkAxes, checkAxis, reducedShape, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
+import { checkAxes, reducedShape, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
   attach,
@@ -252,15 +252,6 @@ export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
 
 /** Standard deviation: the square root of `variance`. */
 export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => variance(x, options).sqrt();
-
-// ---- for normalisations -----------------------------------------------------------------------------------------------------
-
-/** `axis` of `shape` as [before, length, after]: how kernels along one axis see a tensor. */
-export function around(where: string, shape: Shape, axis: number): [number, number, number] {
-  if (shape.length === 0 && (axis === 0 || axis === -1)) return [1, 1, 1];
-  const a = checkAxis(where, axis, shape.length);
-  return [sizeOf(shape.slice(0, a)), shape[a] as number, sizeOf(shape.slice(a + 1))];
-}
 
 declare module '../tensor/tensor.ts' {
   interface Tensor {
