@@ -1,7 +1,7 @@
 import { GraphError, ShapeError } from '../native/errors.ts';
 import { current, enter, restore, type ScopeRecord } from '../tensor/context.ts';
-import { sameShape, show } from '../tensor/shape.ts';
-import type { TapeNode, Tensor } from '../tensor/tensor.ts';
+import { type Shape, sameShape, show } from '../tensor/shape.ts';
+import type { Storage, TapeNode, Tensor } from '../tensor/tensor.ts';
 
 /** What a backward rule gets besides the gradient. */
 export interface Backward {
@@ -21,66 +21,96 @@ export type Vjp = (
   back: Backward,
 ) => readonly (Tensor | null | undefined)[];
 
+/** One input of a recorded call: the node that made it, or the leaf that it is, or neither. */
+interface Edge {
+  readonly source: Node | null;
+  readonly leaf: Tensor | null;
+  /** Which of the source's outputs. */
+  readonly output: number;
+  readonly shape: Shape;
+}
+
 let nodes = 0;
 let passes = 0;
-const leaks = new FinalizationRegistry<Tensor[]>((saved) => {
-  for (const t of saved) t.dispose();
+const leaks = new FinalizationRegistry<Storage[]>((storages) => {
+  for (const s of storages) s.release();
 });
 
 /** One recorded call: where its inputs came from, what it saved, how to go back. */
 class Node implements TapeNode {
   readonly op: string;
   readonly id = nodes++;
-  readonly sources: readonly (Node | null)[];
-  readonly leaves: readonly (Tensor | null)[];
-  readonly outputs: readonly number[];
+  readonly edges: readonly Edge[];
   readonly vjp: Vjp;
-  readonly saved: Tensor[];
-  readonly versions: readonly number[];
+  /** Gradients of the outputs that have arrived in this walk. */
   readonly grads: (Tensor | undefined)[];
   pass = 0;
-  released = false;
+  #saved: readonly Tensor[] | null;
+  readonly #storages: Storage[];
+  readonly #versions: number[];
 
-  constructor(op: string, inputs: readonly Tensor[], outputCount: number, saved: readonly Tensor[], vjp: Vjp) {
+  constructor(
+    op: string,
+    inputs: readonly Tensor[],
+    outputs: number,
+    saved: readonly Tensor[],
+    vjp: Vjp,
+    scope: ScopeRecord | null,
+  ) {
     this.op = op;
-    this.sources = inputs.map((t) => t.node as Node | null);
-    this.leaves = inputs.map((t) => (t.node === null && t.requiresGrad ? t : null));
-    this.outputs = inputs.map((t) => t.output);
+    this.edges = inputs.map((t) => {
+      const source = t.node as Node | null;
+      return { source, leaf: source === null && t.requiresGrad ? t : null, output: t.output, shape: t.shape };
+    });
     this.vjp = vjp;
-    this.saved = saved.map((t) => t.alias());
-    this.versions = saved.map((t) => t.storage.version);
-    this.grads = new Array(outputCount);
-    const { scope } = current();
-    for (const t of this.saved) scope?.tensors.delete(t);
+    this.grads = new Array(outputs);
+    // The memory is retained, whatever becomes of the tensors.
+    this.#saved = saved;
+    this.#storages = saved.map((t) => t.storage.retain());
+    this.#versions = saved.map((t) => t.storage.version);
     if (scope) scope.nodes.add(this);
-    else leaks.register(this, this.saved);
+    else if (saved.length) leaks.register(this, this.#storages);
   }
   release(): void {
-    if (this.released) return;
-    this.released = true;
-    for (const t of this.saved) t.dispose();
+    this.#saved = null;
+    for (const s of this.#storages.splice(0)) s.release();
   }
-  /** The saved tensors, if nobody has written to them since. */
+  /** The saved tensors, if nobody has written to them since; they belong to the caller's scope. */
   take(): readonly Tensor[] {
-    if (this.released)
+    if (!this.#saved)
       throw new GraphError(
         `backward: the graph of ${this.op} was freed, by an earlier backward() or by the end of its scope. Run the forward pass again; call backward() inside the scope.`,
       );
-    this.saved.forEach((t, i) => {
-      if (t.storage.version !== this.versions[i])
+    this.#saved.forEach((t, i) => {
+      if (t.storage.version !== this.#versions[i])
         throw new GraphError(
           `backward: a tensor ${show(t.shape)} that ${this.op} saved was written since (an optimizer step between forward and backward?). Run backward before writing.`,
         );
     });
-    return this.saved;
+    const saved = this.#saved.map((t) => t.alias());
+    this.release();
+    return saved;
+  }
+  takeGrads(): (Tensor | undefined)[] {
+    const grads = [...this.grads];
+    this.grads.fill(undefined);
+    return grads;
+  }
+  eachSource(visit: (source: Node) => void): void {
+    for (const { source } of this.edges) if (source) visit(source);
   }
 }
 
+const wanted = (inputs: readonly Tensor[]): boolean => {
+  for (let i = 0; i < inputs.length; i++) if ((inputs[i] as Tensor).tracked) return true;
+  return false;
+};
+
 /** Is anything recorded for these inputs now? */
-export const records = (inputs: readonly Tensor[]): boolean => current().grad && inputs.some((t) => t.tracked);
+export const records = (inputs: readonly Tensor[]): boolean => wanted(inputs) && current().grad;
 
 /**
- * Puts a call on the tape: `outputs` become results of `op`. `saved` tensors stay alive until backward has used them.
+ * Puts a call on the tape: `outputs` become results of `op`. The memory of `saved` stays until backward has used it.
  * Does nothing where no input wants a gradient or gradients are off.
  */
 export function record(
@@ -90,19 +120,23 @@ export function record(
   saved: readonly Tensor[],
   vjp: Vjp,
 ): void {
-  if (!records(inputs)) return;
-  const node = new Node(op, inputs, outputs.length, saved, vjp);
-  outputs.forEach((t, i) => {
+  if (!wanted(inputs)) return;
+  const { grad, scope } = current();
+  if (!grad) return;
+  const node = new Node(op, inputs, outputs.length, saved, vjp, scope);
+  for (let i = 0; i < outputs.length; i++) {
+    const t = outputs[i] as Tensor;
     t.node = node;
     t.output = i;
-  });
+  }
 }
 
-// Sums of gradients and casts to a leaf's dtype are ops, and this room knows none: lib/ops/define.ts provides them.
+// Sums of gradients and conversions to a leaf's dtype are ops, and this room knows none: lib/ops/define.ts provides them.
 interface Arithmetic {
   /** a + b, written over `into` where given. */
   add(a: Tensor, b: Tensor, into?: Tensor): Tensor;
-  cast(a: Tensor, dtype: Tensor['dtype']): Tensor;
+  /** A tensor of its own, of the dtype and layout of `like`. */
+  copy(a: Tensor, like: Tensor): Tensor;
   ones(like: Tensor): Tensor;
 }
 let arithmetic: Arithmetic;
@@ -113,7 +147,7 @@ export function setArithmetic(a: Arithmetic): void {
 /** Called with every leaf that receives a gradient; the Stepper uses it to find gradients that nobody owns. */
 export type LeafObserver = (leaf: Tensor) => void;
 
-/** Reachable nodes that have not run in this pass, latest first. */
+/** Reachable nodes, latest first: a node's outputs were all used by later ones. */
 function order(from: Node): Node[] {
   const pass = ++passes;
   const found: Node[] = [];
@@ -121,7 +155,7 @@ function order(from: Node): Node[] {
   from.pass = pass;
   for (let node = pending.pop(); node; node = pending.pop()) {
     found.push(node);
-    for (const source of node.sources) {
+    for (const { source } of node.edges) {
       if (source && source.pass !== pass) {
         source.pass = pass;
         pending.push(source);
@@ -144,25 +178,16 @@ function accumulate(have: Tensor | null | undefined, more: Tensor): Tensor {
   return sum;
 }
 
-/** A gradient that outlives the walk: outside every scope, off the tape, of the leaf's dtype, in memory of its own. */
+/** A leaf's gradient outlives the walk: outside every scope, off the tape, of the leaf's dtype and layout, in memory that nothing else sees. */
 function deposit(leaf: Tensor, grad: Tensor, walk: ScopeRecord): void {
-  let own = grad;
-  if (grad.dtype !== leaf.dtype) {
-    own = arithmetic.cast(grad, leaf.dtype);
-    grad.dispose();
+  let own = accumulate(leaf.grad, grad);
+  if (!exclusive(own) || own.dtype !== leaf.dtype || own.format !== leaf.format) {
+    const copy = arithmetic.copy(own, leaf);
+    own.dispose();
+    own = copy;
   }
-  const sum = accumulate(leaf.grad, own);
-  sum.storage.version++;
-  leaf.grad = sum.escape(walk.tensors);
-}
-
-function checked(node: Node, i: number, grad: Tensor): Tensor {
-  const leaf = node.leaves[i];
-  if (leaf && !sameShape(leaf.shape, grad.shape))
-    throw new ShapeError(
-      `backward of ${node.op}: the gradient of input ${i} has shape ${show(grad.shape)}, the input ${show(leaf.shape)}`,
-    );
-  return grad;
+  own.storage.version++;
+  leaf.grad = own.escape(walk.tensors);
 }
 
 /** Takes a tensor out of the walk's care: it is now a pending gradient's, disposed by the node that consumes it. */
@@ -171,45 +196,64 @@ function pend(t: Tensor, walk: ScopeRecord): Tensor {
   return t;
 }
 
-function step(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined): void {
-  const back: Backward = {
-    needs: (i) => node.sources[i] != null || node.leaves[i] != null,
-    take(i, like) {
-      const source = node.sources[i];
-      const leaf = node.leaves[i];
-      const output = node.outputs[i] as number;
-      const have = source ? source.grads[output] : leaf?.grad;
-      if (!have || !exclusive(have)) return undefined;
-      if (like && (have.dtype !== like.dtype || have.format !== like.format)) return undefined;
-      if (source) source.grads[output] = undefined;
-      else if (leaf) leaf.grad = null;
-      walk.tensors.add(have);
-      return have;
-    },
+function sweep(walk: ScopeRecord): void {
+  for (const t of walk.tensors) t.dispose();
+  walk.tensors.clear();
+}
+
+/** What a rule may ask for. */
+function helper(node: Node, walk: ScopeRecord): Backward {
+  const needs = (i: number) => {
+    const edge = node.edges[i];
+    return edge !== undefined && (edge.source !== null || edge.leaf !== null);
   };
-  const incoming = [...node.grads];
-  node.grads.fill(undefined);
+  const take: Backward['take'] = (i, like) => {
+    const { source, leaf, output } = node.edges[i] as Edge;
+    const have = source ? source.grads[output] : leaf?.grad;
+    if (!have || !exclusive(have)) return undefined;
+    if (like && (have.dtype !== like.dtype || have.format !== like.format)) return undefined;
+    if (source) source.grads[output] = undefined;
+    else if (leaf) leaf.grad = null;
+    walk.tensors.add(have);
+    return have;
+  };
+  return { needs, take };
+}
+
+/**
+ * A rule's results as tensors that are the walk's to give away. One tensor for two inputs, or one that the rule found elsewhere (a constant), is
+ * replaced by another over the same memory. All that the rule made and did not return is freed here, so that a gradient passed through
+ * unchanged is nobody else's.
+ */
+function results(node: Node, walk: ScopeRecord, needs: (i: number) => boolean, found: ReturnType<Vjp>): (Tensor | null)[] {
+  const given = node.edges.map(({ shape }, i) => {
+    const grad = found[i];
+    if (!grad || !needs(i)) return null;
+    if (!sameShape(shape, grad.shape))
+      throw new ShapeError(
+        `backward of ${node.op}: the gradient of input ${i} has shape ${show(grad.shape)}, the input ${show(shape)}`,
+      );
+    return pend(walk.tensors.has(grad) ? grad : grad.alias(), walk);
+  });
+  sweep(walk);
+  return given;
+}
+
+function step(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined): void {
+  const back = helper(node, walk);
+  const incoming = node.takeGrads();
   for (const t of incoming) if (t) walk.tensors.add(t);
-  const results = node.vjp(incoming, node.take(), back);
-  const given = new Set<Tensor | undefined>(incoming);
-  for (let i = 0; i < node.sources.length; i++) {
-    let grad = results[i];
-    if (!grad || !back.needs(i)) continue;
-    checked(node, i, grad);
-    // The incoming gradient itself, or one tensor for two inputs: each gets a tensor of its own over the same memory.
-    if (given.has(grad)) grad = grad.alias();
-    else given.add(grad);
-    const source = node.sources[i];
-    const output = node.outputs[i] as number;
-    if (source) {
-      source.grads[output] = pend(accumulate(source.grads[output], grad), walk);
-      continue;
+  const given = results(node, walk, back.needs, node.vjp(incoming, node.take(), back));
+  for (let i = 0; i < given.length; i++) {
+    const grad = given[i];
+    if (!grad) continue;
+    const { source, leaf, output } = node.edges[i] as Edge;
+    if (source) source.grads[output] = pend(accumulate(source.grads[output], grad), walk);
+    else if (leaf) {
+      deposit(leaf, grad, walk);
+      observe?.(leaf);
     }
-    const leaf = node.leaves[i] as Tensor;
-    deposit(leaf, grad, walk);
-    observe?.(leaf);
   }
-  node.release();
 }
 
 /**
@@ -231,10 +275,6 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
     throw new ShapeError(`backward: the seed has shape ${show(seed.shape)}, the tensor ${show(root.shape)}`);
   // What a rule makes and does not return is freed as soon as the rule is done.
   const walk: ScopeRecord = { tensors: new Set(), nodes: new Set() };
-  const sweep = () => {
-    for (const t of walk.tensors) t.dispose();
-    walk.tensors.clear();
-  };
   const before = enter({ grad: false, scope: walk, precision: 'f32' });
   const nodes = order(node);
   try {
@@ -242,14 +282,11 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
     for (const n of nodes) {
       if (n.grads.some((g) => g !== undefined)) step(n, walk, observe);
       else n.release();
-      sweep();
+      sweep(walk);
     }
   } finally {
     restore(before);
-    sweep();
-    for (const n of nodes) {
-      for (const g of n.grads) g?.dispose();
-      n.grads.fill(undefined);
-    }
+    sweep(walk);
+    for (const n of nodes) for (const g of n.takeGrads()) g?.dispose();
   }
 }

@@ -88,6 +88,7 @@ export function cast(x: Tensor, dtype: DType): Tensor {
 
 const fillOp = nativeOp('fill');
 const addOp = nativeOp('add');
+const copyOp = nativeOp('copy');
 
 /** Every element `value`. */
 export function filled(shape: Shape, value: number, dtype: DType, like?: Tensor): Tensor {
@@ -103,7 +104,13 @@ setArithmetic({
     run(addOp, [x, y.dtype === x.dtype ? y : cast(y, x.dtype)], [out], broadcastAttributes([x.size], [x.size], [x.size]));
     return out;
   },
-  cast,
+  copy(a, like) {
+    const x = cast(toFormat(a, like.format), like.dtype);
+    if (x.storage !== a.storage) return x;
+    const out = unwritten(x.shape, x.dtype, x.device, x.format);
+    run(copyOp, [x], [out]);
+    return out;
+  },
   ones: (like) => filled(like.shape, 1, like.dtype, like),
 });
 

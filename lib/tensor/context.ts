@@ -33,7 +33,11 @@ export interface Context {
 
 const newRng = (seed: number): Rng => ({ seed, attempt: 0, rowOffset: 0, calls: new Map(), inStep: false });
 
+/** What is in force where nothing is bound. */
 const root: Context = { scope: null, grad: true, precision: 'f32', rng: newRng(0) };
+
+export { root as unbound };
+
 let bound: Context = root;
 let asynchronous: AsyncLocalStorage<Context> | undefined;
 

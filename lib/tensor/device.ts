@@ -75,3 +75,6 @@ export function device(name: DeviceName | Device): Device {
     );
   throw new DeviceError(`device('${String(name)}'): unknown device. Known: 'cpu', 'cuda', 'cuda:<index>'.`);
 }
+
+/** The processor as kernels see it: the instruction set chosen, what it offers, and the processors available to this process. */
+export const cpuInfo = () => native().info().cpu;

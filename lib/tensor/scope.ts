@@ -1,20 +1,30 @@
 import { ConfigError } from '../native/errors.ts';
-import { bindAsync, type Context, current, enter, refusePromise, restore, type ScopeRecord, type Sync } from './context.ts';
+import {
+  bindAsync,
+  type Context,
+  current,
+  enter,
+  refusePromise,
+  restore,
+  type ScopeRecord,
+  type Sync,
+  unbound,
+} from './context.ts';
 import { Parameter, type TapeNode, Tensor } from './tensor.ts';
 
 const open = (): ScopeRecord => ({ tensors: new Set(), nodes: new Set() });
 
-/** Visits the tensors in a value: a tensor, or arrays, Maps, Sets and plain objects of them. */
-function eachTensor(value: unknown, visit: (t: Tensor) => void, depth = 0): void {
-  if (value instanceof Tensor) return visit(value);
-  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value) || depth > 4) return;
-  if (Array.isArray(value) || value instanceof Set) {
-    for (const v of value) eachTensor(v, visit, depth + 1);
-  } else if (value instanceof Map) {
-    for (const v of value.values()) eachTensor(v, visit, depth + 1);
-  } else {
-    for (const v of Object.values(value)) eachTensor(v, visit, depth + 1);
+/** Visits the tensors in a value: a tensor, or arrays, Maps, Sets and objects that hold some, however deep. */
+function eachTensor(value: unknown, visit: (t: Tensor) => void, seen = new Set<object>()): void {
+  if (value instanceof Tensor) {
+    visit(value);
+    return;
   }
+  if (value === null || typeof value !== 'object' || ArrayBuffer.isView(value) || seen.has(value)) return;
+  seen.add(value);
+  const parts =
+    Array.isArray(value) || value instanceof Set ? value : value instanceof Map ? value.values() : Object.values(value);
+  for (const part of parts) eachTensor(part, visit, seen);
 }
 
 /** Moves a tensor, and the tape behind it, from a scope to the one around it (or to garbage collection where there is none). */
@@ -26,7 +36,7 @@ function hand(t: Tensor, from: ScopeRecord, to: ScopeRecord | null): void {
   for (let node = pending.pop(); node; node = pending.pop()) {
     if (!from.nodes.delete(node)) continue;
     to?.nodes.add(node);
-    for (const source of node.sources) if (source) pending.push(source);
+    node.eachSource((source) => pending.push(source));
   }
 }
 
@@ -60,7 +70,8 @@ class OpenScope {
 
   [Symbol.dispose](): void {
     const left = current().scope === this.#record;
-    restore(this.#before);
+    // After an await nobody knows whose binding is in force, and there should be none.
+    restore(left ? this.#before : unbound);
     close(this.#record, undefined, this.#outer);
     if (!left)
       throw new ConfigError(
@@ -97,7 +108,10 @@ export const scope = Object.assign(scopeOf, {
 /** Lets tensors outlive the scope in force: they move to the one around it, or to garbage collection. Returns its argument. */
 export function kept<T>(value: T): T {
   const record = current().scope;
-  if (record) eachTensor(value, (t) => t instanceof Parameter || hand(t, record, null));
+  if (record)
+    eachTensor(value, (t) => {
+      if (!(t instanceof Parameter)) hand(t, record, null);
+    });
   return value;
 }
 

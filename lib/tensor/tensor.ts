@@ -13,14 +13,16 @@ export class Storage {
   version = 0;
 
   retain(): this {
+    if (this.refs === 0)
+      throw new GraphError('this tensor was freed. A tensor made inside scope() ends with it unless it is returned or kept().');
     this.refs++;
     return this;
   }
   release(): void {
-    if (--this.refs > 0 || this.handle === 0) return;
+    if (--this.refs > 0) return;
     const { handle } = this;
     this.handle = -1;
-    release(handle);
+    if (handle > 0) release(handle);
   }
 }
 
@@ -33,8 +35,8 @@ export type HostArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 /** A node of the tape, as far as a tensor needs to know it (lib/autograd/graph.ts). */
 export interface TapeNode {
   readonly op: string;
-  /** Nodes that this one's inputs came from. */
-  readonly sources: readonly (TapeNode | null)[];
+  /** Visits the nodes that this one's inputs came from. */
+  eachSource(visit: (source: TapeNode) => void): void;
   /** Lets go of what the node saved for backward. */
   release(): void;
 }
@@ -146,12 +148,12 @@ export class Tensor implements Operand {
   }
   /** The only element, as a number. */
   async item(): Promise<number> {
+    if (this.#disposed)
+      throw new GraphError('item(): this tensor was freed. Read it before its scope ends, or keep it with kept().');
     if (this.size !== 1)
       throw new ShapeError(
         `item(): the tensor has shape ${show(this.shape)}, not one element. Reduce it first, for example with .mean().`,
       );
-    if (this.#disposed)
-      throw new GraphError('item(): this tensor was freed. Read it before its scope ends, or keep it with kept().');
     return readItem(this);
   }
   /** Prints values, shape, dtype and device. */
