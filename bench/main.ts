@@ -88,12 +88,14 @@ async function compare(name: string, dtype: string, threads: number, peak: numbe
   const shared = ['--workload', JSON.stringify(w), '--dtype', dtype, '--threads', String(threads)];
   const ours = new Side(process.execPath, ['--import', 'tsx', join(here, 'ours.ts'), ...shared], threads);
   const { flops } = await ours.answer();
-  const python = (...more: string[]) => new Side(args.python as string, [join(here, 'torch_side.py'), ...shared, ...more], threads);
+  const python = (...more: string[]) =>
+    new Side(args.python as string, [join(here, 'torch_side.py'), ...shared, ...more], threads);
   const eager = args.python ? python() : null;
   await eager?.answer();
   const compiled = args.python && args.compile ? python('--compile') : null;
   await compiled?.answer();
-  for (let round = 0; round < Number(args.rounds); round++) for (const side of [ours, eager, compiled]) await side?.measure(w.steps);
+  for (let round = 0; round < Number(args.rounds); round++)
+    for (const side of [ours, eager, compiled]) await side?.measure(w.steps);
   for (const side of [ours, eager, compiled]) side?.end();
   return {
     workload: name,
@@ -117,7 +119,9 @@ async function main(): Promise<void> {
   const { threads } = device('cpu');
   const peak = await measurePeak();
   const machine = { processor: cpus()[0]?.model ?? 'unknown', threads, fmaPeakGflops: peak / 1e9, ...cpuInfo() };
-  console.log(`${machine.processor}, ${threads} threads, kernels ${machine.isa}, f32 multiply-add peak ${machine.fmaPeakGflops.toFixed(0)} GFLOP/s`);
+  console.log(
+    `${machine.processor}, ${threads} threads, kernels ${machine.isa}, f32 multiply-add peak ${machine.fmaPeakGflops.toFixed(0)} GFLOP/s`,
+  );
   console.log('workload    dtype     ours ms   torch ms  compile ms      ratio    ours MB   torch MB  FMA share');
   const rows: Row[] = [];
   for (const name of names) {
@@ -126,12 +130,27 @@ async function main(): Promise<void> {
       rows.push(row);
       const ratio = row.torchEagerMs === null ? null : row.torchEagerMs / row.oursMs;
       console.log(
-        name.padEnd(12) + dtype.padEnd(6) + [cell(row.oursMs, 3), cell(row.torchEagerMs, 3), cell(row.torchCompileMs, 3), cell(ratio), cell(row.oursPeakMB, 0), cell(row.torchPeakMB, 0), cell(row.fmaShare)].join(''),
+        name.padEnd(12) +
+          dtype.padEnd(6) +
+          [
+            cell(row.oursMs, 3),
+            cell(row.torchEagerMs, 3),
+            cell(row.torchCompileMs, 3),
+            cell(ratio),
+            cell(row.oursPeakMB, 0),
+            cell(row.torchPeakMB, 0),
+            cell(row.fmaShare),
+          ].join(''),
       );
     }
   }
-  const ratios = rows.filter((r) => r.dtype === 'f32' && r.workload !== 'tiny' && r.torchEagerMs !== null).map((r) => (r.torchEagerMs as number) / r.oursMs);
-  if (ratios.length > 1) console.log(`geometric mean of the f32 ratios without tiny: ${Math.exp(ratios.reduce((s, r) => s + Math.log(r), 0) / ratios.length).toFixed(2)}`);
+  const ratios = rows
+    .filter((r) => r.dtype === 'f32' && r.workload !== 'tiny' && r.torchEagerMs !== null)
+    .map((r) => (r.torchEagerMs as number) / r.oursMs);
+  if (ratios.length > 1)
+    console.log(
+      `geometric mean of the f32 ratios without tiny: ${Math.exp(ratios.reduce((s, r) => s + Math.log(r), 0) / ratios.length).toFixed(2)}`,
+    );
   if (args.json) writeFileSync(args.json, `${JSON.stringify({ machine, rows }, null, 2)}\n`);
 }
 

@@ -25,7 +25,8 @@ function noise(size: number): Float32Array {
     return (state / 2 ** 31 - 1) * 1.7;
   });
 }
-const labels = (size: number, classes: number): Int32Array => noise(size).map((v) => Math.floor(((v / 1.7 + 1) / 2) * classes)) as never;
+const labels = (size: number, classes: number): Int32Array =>
+  noise(size).map((v) => Math.floor(((v / 1.7 + 1) / 2) * classes)) as never;
 
 function mlp(sizes: readonly number[]): nn.Sequential {
   const layers = sizes.slice(1).flatMap((out, i) => [new nn.Linear(sizes[i] as number, out), new nn.ReLU()]);
@@ -64,12 +65,22 @@ export function build(w: Workload): Built {
     const macs = sizes.slice(1).map((out, i) => out * (sizes[i] as number));
     // The first layer's input wants no gradient.
     const flops = 2 * w.batch * (3 * macs.reduce((a, b) => a + b, 0) - (macs[0] as number));
-    return { model: mlp(sizes), x: tensor(noise(w.batch * first), { shape: [w.batch, first] }), y: int(w.batch, last, [w.batch]), flops };
+    return {
+      model: mlp(sizes),
+      x: tensor(noise(w.batch * first), { shape: [w.batch, first] }),
+      y: int(w.batch, last, [w.batch]),
+      flops,
+    };
   }
   if (w.kind === 'cnn') {
     const macs = [26 * 26 * 32 * 9, 24 * 24 * 64 * 32 * 9, 9216 * 128, 128 * 10];
     const flops = 2 * w.batch * (3 * macs.reduce((a, b) => a + b, 0) - (macs[0] as number));
-    return { model: cnn(), x: tensor(noise(w.batch * 784), { shape: [w.batch, 1, 28, 28] }), y: int(w.batch, 10, [w.batch]), flops };
+    return {
+      model: cnn(),
+      x: tensor(noise(w.batch * 784), { shape: [w.batch, 1, 28, 28] }),
+      y: int(w.batch, 10, [w.batch]),
+      flops,
+    };
   }
   const { layers, heads, width, block, vocabulary, batch } = w as Required<Workload>;
   const tokens = labels(batch * block, vocabulary);

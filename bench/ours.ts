@@ -4,7 +4,9 @@ import { parseArgs } from 'node:util';
 import { device, losses, optim, Stepper } from 'anneal';
 import { build, type Workload } from './models.ts';
 
-const { values } = parseArgs({ options: { workload: { type: 'string' }, dtype: { type: 'string' }, threads: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { workload: { type: 'string' }, dtype: { type: 'string' }, threads: { type: 'string' } },
+});
 const w = JSON.parse(values.workload as string) as Workload;
 device('cpu').threads = Number(values.threads);
 

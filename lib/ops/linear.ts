@@ -23,32 +23,43 @@ export function columnSum(g: Tensor, n: number, into?: Tensor): Tensor {
   return out;
 }
 
-interface Types {
+export interface Types {
   x: Tensor['dtype'];
   weight: Tensor['dtype'];
   bias: Tensor['dtype'] | null;
 }
 
-/** Gradients of x w^T + b for x, w, b, with what already waits on each input added in the same pass: dx = g w, dw = g^T x, db = column sums of g. */
-export function linearGradients(g: Tensor, x: Tensor, w: Tensor, types: Types, back: Backward, first = 0): (Tensor | null)[] {
+const plain = (dtype: Tensor['dtype']) => ({ dtype, format: 'contiguous' }) as const;
+const wide = (g: Tensor) => (g.dtype === 'f64' ? 'f64' : 'f32');
+
+/** dx = g w, with what already waits on input `i` added in the same pass. */
+export function inputGradient(
+  g: Tensor,
+  w: Tensor,
+  shape: readonly number[],
+  dtype: Tensor['dtype'],
+  back: Backward,
+  i: number,
+): Tensor | null {
+  if (!back.needs(i)) return null;
   const [n, k] = w.shape as [number, number];
-  const m = rowsOf(x);
-  const plain = (dtype: Tensor['dtype']) => ({ dtype, format: 'contiguous' }) as const;
-  const grads: (Tensor | null)[] = [null, null];
-  if (back.needs(first)) {
-    const have = back.take(first, plain(g.dtype));
-    grads[0] = cast(product(g, w, { m, n: k, k: n }, g.dtype, x.shape, have), types.x);
+  const have = back.take(i, plain(g.dtype));
+  return cast(product(g, w, { m: rowsOf(g), n: k, k: n }, g.dtype, shape, have), dtype);
+}
+
+/** dw = g^T x and db = column sums of g in f32 (f64 for f64), with what already waits on inputs `i` and `i + 1` added in the same pass. */
+export function weightGradients(g: Tensor, x: Tensor, types: Types, back: Backward, i: number): (Tensor | null)[] {
+  const n = g.shape[g.ndim - 1] as number;
+  const k = x.shape[x.ndim - 1] as number;
+  const dtype = wide(g);
+  let dw: Tensor | null = null;
+  if (back.needs(i)) {
+    const have = back.take(i, plain(dtype));
+    dw = cast(product(g, x, { m: n, n: k, k: rowsOf(x), transposeA: true }, dtype, [n, k], have), types.weight);
   }
-  if (back.needs(first + 1)) {
-    const dtype = g.dtype === 'f64' ? 'f64' : 'f32';
-    const have = back.take(first + 1, plain(dtype));
-    grads[1] = cast(product(g, x, { m: n, n: k, k: m, transposeA: true }, dtype, w.shape, have), types.weight);
-  }
-  if (types.bias) {
-    const have = back.needs(first + 2) ? back.take(first + 2, plain(g.dtype === 'f64' ? 'f64' : 'f32')) : undefined;
-    grads.push(back.needs(first + 2) ? cast(columnSum(g, n, have), types.bias) : null);
-  }
-  return grads;
+  if (types.bias === null) return [dw];
+  if (!back.needs(i + 1)) return [dw, null];
+  return [dw, cast(columnSum(g, n, back.take(i + 1, plain(dtype))), types.bias)];
 }
 
 function checkLinear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions): void {
@@ -87,8 +98,9 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   const out = product(a, w, { m: rowsOf(x), n, k, transposeB: true, relu }, a.dtype, shape, undefined, bias, plus);
 
   const types: Types = { x: x.dtype, weight: weight.dtype, bias: bias && bias.dtype };
-  const hasResidual = plus !== undefined;
-  const inputs = [x, weight, ...(bias ? [bias] : []), ...(plus ? [plus] : [])];
+  const residualType = residual?.dtype;
+  const xShape = x.shape;
+  const inputs = [x, weight, ...(bias ? [bias] : []), ...(residual ? [residual] : [])];
   record('linear', inputs, [out], relu ? [a, w, out] : [a, w], ([grad], [sa, sw, y], back) => {
     let g = dense(cast(grad as Tensor, (sa as Tensor).dtype));
     if (y) {
@@ -96,8 +108,8 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
       run(reluGrad, [g, y], [masked], [0, 0]);
       g = masked;
     }
-    const grads = linearGradients(g, sa as Tensor, sw as Tensor, types, back);
-    return hasResidual ? [...grads, g] : grads;
+    const dx = inputGradient(g, sw as Tensor, xShape, types.x, back, 0);
+    return [dx, ...weightGradients(g, sa as Tensor, types, back, 1), ...(residualType ? [cast(g, residualType)] : [])];
   });
   return out;
 }

@@ -1,4 +1,4 @@
-import { type HostArray, toDevice } from '../data/index.ts';
+import { type Cursor, type EpochOptions, type HostArray, toDevice, type WindowsOptions } from '../data/index.ts';
 import { DataError } from '../native/errors.ts';
 import { fromHost } from '../tensor/create.ts';
 import { Tensor, type HostArray as Values } from '../tensor/tensor.ts';
@@ -19,6 +19,14 @@ export interface AnyWindow {
   readonly micro: readonly AnyBatch[];
   readonly ids?: Int32Array;
   readonly cursor?: { readonly epoch: number; readonly batch: number; readonly step: number };
+}
+
+/** What training needs of a loader; `data.loader` gives one, and one's own may stand in. */
+export interface BatchSource {
+  /** Batches per epoch; undefined where nobody can know. */
+  readonly length: number | undefined;
+  epoch(n: number, options?: EpochOptions): AsyncIterable<AnyBatch>;
+  windows(options: WindowsOptions): AsyncIterable<AnyWindow & { readonly cursor: Cursor }>;
 }
 
 /** The batch's columns as tensors; what is one already stays. */

@@ -1,4 +1,3 @@
-import type { Loader } from '../data/index.ts';
 import { ConfusionMatrix, predictedClasses } from '../monitor/index.ts';
 import { DataError } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
@@ -6,7 +5,7 @@ import type { Loss } from '../ops/loss.ts';
 import { bind, type Precision } from '../tensor/context.ts';
 import { scope } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { rowsIn, type TensorBatch, toTensors } from './batch.ts';
+import { type BatchSource, rowsIn, type TensorBatch, toTensors } from './batch.ts';
 import type { EvalMetrics } from './events.ts';
 
 /** Metrics that need predicted classes: logits [N, C] against `y` i32 [N]. */
@@ -55,7 +54,7 @@ function evaluateBatch(e: Evaluation, batch: TensorBatch): Readings {
  * The loss (sums over counts of the whole set) and the metrics of a model over a loader, in evaluation mode, without gradients. Each sample
  * counts once. The model's mode is put back.
  */
-export async function evaluate(e: Evaluation, loader: Loader<string>): Promise<EvalMetrics> {
+export async function evaluate(e: Evaluation, loader: BatchSource): Promise<EvalMetrics> {
   const training = e.model.training;
   e.model.eval();
   try {
@@ -64,9 +63,9 @@ export async function evaluate(e: Evaluation, loader: Loader<string>): Promise<E
     let samples = 0;
     for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
       const readings = bind({ grad: false, precision: e.precision }, () =>
-        scope(() => ({ r: evaluateBatch(e, toTensors(batch as never)) })),
+        scope(() => ({ r: evaluateBatch(e, toTensors(batch)) })),
       ).r;
-      samples += rowsIn(batch as never);
+      samples += rowsIn(batch);
       for (const [k, term] of (await readings.terms).entries()) {
         totals[k] ??= { sum: 0, count: 0, weight: term.weight };
         const total = totals[k];

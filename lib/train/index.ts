@@ -1,4 +1,4 @@
-export type { AnyBatch, AnyWindow, TensorBatch } from './batch.ts';
+export type { AnyBatch, AnyWindow, BatchSource, TensorBatch } from './batch.ts';
 export { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 export {
   type Checkpoint,

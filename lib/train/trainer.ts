@@ -1,4 +1,3 @@
-import type { Loader } from '../data/index.ts';
 import type { ProgressBar, ProgressStream, Sink } from '../monitor/index.ts';
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
@@ -8,7 +7,7 @@ import type { Schedule } from '../schedule/index.ts';
 import type { Precision } from '../tensor/context.ts';
 import { type DeviceName, device } from '../tensor/device.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import type { TensorBatch } from './batch.ts';
+import type { BatchSource, TensorBatch } from './batch.ts';
 import type { Keep } from './checkpoint-files.ts';
 import type { EarlyStoppingOptions } from './early-stopping.ts';
 import { evaluate, type MetricName } from './evaluate.ts';
@@ -73,9 +72,9 @@ const known = [
 ] as const satisfies readonly (keyof TrainerOptions)[];
 
 export interface FitOptions {
-  train: Loader<string>;
+  train: BatchSource;
   /** Evaluated after every epoch. */
-  validation?: Loader<string>;
+  validation?: BatchSource;
   /** Epochs in all, a resumed part included. One of `epochs` and `steps`. */
   epochs?: number;
   /** Optimizer steps in all. */
@@ -145,7 +144,7 @@ export class Trainer {
     return forward ? forward(batch) : (model as Module & { forward(x: Tensor): Tensor }).forward(batch.x);
   }
   /** Loss and metrics over a loader, in evaluation mode. */
-  evaluate(loader: Loader<string>, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
+  evaluate(loader: BatchSource, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
     const { model, loss, metrics = [], precision = 'f32' } = this.options;
     return evaluate({ model, loss, metrics, precision, forward: (b) => this.forward(b), signal: options.signal }, loader);
   }

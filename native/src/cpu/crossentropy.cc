@@ -80,7 +80,7 @@ template <class T>
 ANNEAL_ALWAYS Acc<T> exponentials(const T* x, int64_t n, Acc<T> m) {
   Acc<T> s = 0;
 #pragma omp simd reduction(+ : s)
-  for (int64_t i = 0; i < n; ++i) s += mexp(Acc<T>(x[i]) - m);
+  for (int64_t i = 0; i < n; ++i) s += expNegative(Acc<T>(x[i]) - m);
   return s;
 }
 
@@ -175,10 +175,10 @@ ANNEAL_ALWAYS void gradientRow(const T* x, T* dx, int64_t n, Acc<T> m, Acc<T> a,
   using A = Acc<T>;
   if (weight && b != 0) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - b * weight[i]);
+    for (int64_t i = 0; i < n; ++i) dx[i] = T(a * expNegative(A(x[i]) - m) - b * weight[i]);
   } else {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - b);
+    for (int64_t i = 0; i < n; ++i) dx[i] = T(a * expNegative(A(x[i]) - m) - b);
   }
 }
 
@@ -187,7 +187,7 @@ template <class T>
 void hardGradient(const Operands<T>& o, Acc<T> g, const T* x, int64_t y, const Acc<T>* stats, T* dx) {
   using A = Acc<T>;
   const A own = o.keep * o.weightOf(y), a = g * (own + o.spread * o.total) / stats[1], b = g * o.spread;
-  const A atTarget = a * mexp(A(x[y]) - stats[0]) - b * o.weightOf(y) - g * own;  // first: dx may be x
+  const A atTarget = a * expNegative(A(x[y]) - stats[0]) - b * o.weightOf(y) - g * own;  // first: dx may be x
   gradientRow(x, dx, o.shape.classes, stats[0], a, b, o.weight);
   dx[y] = T(atTarget);
 }
@@ -199,10 +199,10 @@ void softGradient(const Operands<T>& o, Acc<T> g, const T* x, const T* t, const 
   const A m = stats[0], a = g * stats[2] / stats[1], keep = g * o.keep, spread = g * o.spread;
   if (o.weight) {
 #pragma omp simd
-    for (int64_t i = 0; i < o.shape.classes; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - o.weight[i] * (keep * A(t[i]) + spread));
+    for (int64_t i = 0; i < o.shape.classes; ++i) dx[i] = T(a * expNegative(A(x[i]) - m) - o.weight[i] * (keep * A(t[i]) + spread));
   } else {
 #pragma omp simd
-    for (int64_t i = 0; i < o.shape.classes; ++i) dx[i] = T(a * mexp(A(x[i]) - m) - (keep * A(t[i]) + spread));
+    for (int64_t i = 0; i < o.shape.classes; ++i) dx[i] = T(a * expNegative(A(x[i]) - m) - (keep * A(t[i]) + spread));
   }
 }
 

@@ -46,6 +46,26 @@ void unaryGrad(const Call& c) {
   });
 }
 
+/** Function and derivative in one pass: out 0 = f(x) (which may lie over x), out 1 = f'(x). For ops whose backward multiplies by the derivative inside a product. */
+template <class F>
+void unaryWithGrad(const Call& c) {
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using A = Acc<T>;
+    const T* x = c.in[0].as<T>();
+    T *y = c.out[0].as<T>(), *d = c.out[1].as<T>();
+    require(c.in[0].n == c.out[0].n && c.in[0].n == c.out[1].n, "unary with gradient: sizes");
+    parallelFor(c.out[0].n, kGrain / 4, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) {
+        const A v = A(x[i]);
+        d[i] = T(F::template df<A>(A(1), v, A(0), A(0)));
+        y[i] = T(F::template f<A>(v, A(0), A(0)));
+      }
+    });
+  });
+}
+
 /** Broadcast walk. attr: rank, dims, strides of a, strides of b (elements; 0 where broadcast), already collapsed by lib/tensor/shape.ts. */
 template <class T, class R, class F>
 void broadcast(const Call& c, F f) {
@@ -139,6 +159,8 @@ void registerElementwise(OpTable& t) {
   t.cpu(#name ".grad", unaryGrad<F>);
   ANNEAL_UNARY_OPS(ANNEAL_ROW)
 #undef ANNEAL_ROW
+  t.cpu("gelu.both", unaryWithGrad<Gelu>);
+  t.cpu("geluTanh.both", unaryWithGrad<GeluTanh>);
 #define ANNEAL_ROW(name, F) t.cpu(#name, Kernel(std::is_same_v<F, Div> ? &divide : &binary<F>));
   ANNEAL_BINARY_OPS(ANNEAL_ROW)
 #undef ANNEAL_ROW

@@ -19,6 +19,8 @@ void registerLayout(OpTable& t);
 void registerConv(OpTable& t);
 void registerPool(OpTable& t);
 void registerOptim(OpTable& t);
+void registerRandom(OpTable& t);
+void registerDropout(OpTable& t);
 void registerPeak(OpTable& t);
 
 void registerKernels(OpTable& t) {
@@ -38,6 +40,8 @@ void registerKernels(OpTable& t) {
   registerConv(t);
   registerPool(t);
   registerOptim(t);
+  registerRandom(t);
+  registerDropout(t);
   registerPeak(t);
 }
 

@@ -42,6 +42,7 @@ constexpr Row rows[] = {
      "neg.grad abs.grad exp.grad expm1.grad log.grad log1p.grad sqrt.grad rsqrt.grad square.grad reciprocal.grad sin.grad cos.grad tanh.grad "
      "sigmoid.grad relu.grad leakyRelu.grad elu.grad silu.grad softplus.grad erf.grad gelu.grad geluTanh.grad floor.grad ceil.grad round.grad "
      "sign.grad clamp.grad powScalar.grad"},
+    {"elementwise", "gelu.both geluTanh.both"},
     {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
     {"matmul", "matmul matmul.plain"},
     {"attention", "attention attention.grad"},
@@ -55,6 +56,7 @@ constexpr Row rows[] = {
     {"conv", "conv2d conv2d.gradInput conv2d.gradWeight conv2d.plain conv2d.gradInput.plain conv2d.gradWeight.plain relu.gradSum"},
     {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
     {"bench", "peak"},
+    {"random", "randomWords uniform normal randint bernoulli permutation dropout dropout2d fusedBias fusedBias.grad"},
     {"optim", "stepBegin stepEnd gradNorm gradScale sgd adam"},
 };
 

@@ -1,0 +1,115 @@
+import { ConfigError, checkOptions, DTypeError } from '../native/errors.ts';
+import { nextDraw } from '../tensor/context.ts';
+import { isFloat } from '../tensor/dtype.ts';
+import type { Shape } from '../tensor/shape.ts';
+import { Tensor } from '../tensor/tensor.ts';
+import { blank, type CreateOptions } from './create.ts';
+import { cast, checkFloat, checkNumber, dense, nativeOp, run, unwritten } from './define.ts';
+
+export { type DropoutOptions, dropout, dropout2d, type FusedBiasOptions, fusedBias } from './dropout.ts';
+
+// Every number is a function of its place: seed, stream (a hash of the path), attempt, element (lib/tensor/philox.ts, native/src/core/philox.h).
+// The attributes of all these ops begin with it.
+
+/** Where the numbers of a tensor stand: the draw, and the index of its first element in the window over micro-batches and ranks. */
+export function drawAttributes(path: string, shape: Shape, size: number): number[] {
+  const draw = nextDraw(path);
+  const rows = shape[0] ?? 1;
+  return [...draw.attributes, draw.rowOffset * (rows > 0 ? size / rows : 0)];
+}
+
+const split = <O extends CreateOptions>(op: string, options: O, own: readonly string[]): CreateOptions => {
+  checkOptions(op, options, ['dtype', 'device', 'requiresGrad', ...own]);
+  const { dtype, device, requiresGrad } = options;
+  return { dtype, device, requiresGrad };
+};
+
+function drawn(op: string, shape: Shape, options: CreateOptions, attrs: readonly number[]): Tensor {
+  const out = blank(op, shape, options);
+  run(nativeOp(op), [], [out], [...drawAttributes(op, shape, out.size), ...attrs]);
+  return out;
+}
+
+function checkFloatOutput(op: string, options: CreateOptions): void {
+  if (options.dtype !== undefined && !isFloat(options.dtype))
+    throw new DTypeError(`${op}: dtype must be a float type, got ${options.dtype}. For integers use randint.`);
+}
+
+nativeOp('randomWords');
+/** The raw 32-bit words behind every draw, as i32. Mostly for tests. */
+export function randomWords(shape: Shape, options: Omit<CreateOptions, 'dtype'> = {}): Tensor {
+  return drawn('randomWords', shape, { ...split('randomWords', options, []), dtype: 'i32' }, []);
+}
+
+nativeOp('uniform');
+/** Uniform numbers in [low, high), by default [0, 1): 24 random bits each (8 for bf16, 11 for f16). Default dtype f32. */
+export function uniform(shape: Shape, options: CreateOptions & { low?: number; high?: number } = {}): Tensor {
+  const common = split('uniform', options, ['low', 'high']);
+  checkFloatOutput('uniform', common);
+  const low = checkNumber('uniform', options.low ?? 0, 'low', -Number.MAX_VALUE, Number.MAX_VALUE);
+  const high = checkNumber('uniform', options.high ?? 1, 'high', -Number.MAX_VALUE, Number.MAX_VALUE);
+  if (low > high) throw new ConfigError(`uniform: low ${low} is above high ${high}`);
+  return drawn('uniform', shape, common, [low, high]);
+}
+
+/** Uniform numbers in [0, 1). */
+export const rand = (shape: Shape, options: CreateOptions = {}): Tensor => uniform(shape, split('rand', options, []));
+
+nativeOp('normal');
+/** Normal numbers of the given mean (default 0) and standard deviation (default 1), by Box and Muller's rule in one fixed sequence of f32 operations: the same bits everywhere. */
+export function normal(shape: Shape, options: CreateOptions & { mean?: number; std?: number } = {}): Tensor {
+  const common = split('normal', options, ['mean', 'std']);
+  checkFloatOutput('normal', common);
+  const mean = checkNumber('normal', options.mean ?? 0, 'mean', -Number.MAX_VALUE, Number.MAX_VALUE);
+  const std = checkNumber('normal', options.std ?? 1, 'std', 0, Number.MAX_VALUE);
+  return drawn('normal', shape, common, [mean, std]);
+}
+
+/** Standard normal numbers. */
+export const randn = (shape: Shape, options: CreateOptions = {}): Tensor => normal(shape, split('randn', options, []));
+
+nativeOp('randint');
+/** Whole numbers in [low, high), low 0 by default. Default dtype i32. One 32-bit word each, so a number's chance is off by at most 2^-32. */
+export function randint(shape: Shape, options: CreateOptions & { low?: number; high: number }): Tensor {
+  const common = split('randint', options, ['low', 'high']);
+  const low = options.low ?? 0;
+  const { high } = options;
+  for (const [name, value] of [
+    ['low', low],
+    ['high', high],
+  ] as const)
+    if (!Number.isInteger(value) || value < -(2 ** 31) || value > 2 ** 31)
+      throw new ConfigError(`randint: ${name} must be a whole number from -2^31 to 2^31, got ${String(value)}`);
+  if (low >= high) throw new ConfigError(`randint: low ${low} must be below high ${high}`);
+  const dtype = common.dtype ?? 'i32';
+  if ((dtype === 'u8' && (low < 0 || high > 256)) || (dtype === 'bool' && (low < 0 || high > 2)))
+    throw new ConfigError(`randint: [${low}, ${high}) does not fit ${dtype}`);
+  return drawn('randint', shape, { ...common, dtype }, [low, high - low]);
+}
+
+nativeOp('permutation');
+/** The numbers 0 to n-1 in random order, i32 [n]: Fisher and Yates's shuffle, as PhiloxStream.permutation. */
+export function permutation(n: number, options: Pick<CreateOptions, 'device'> = {}): Tensor {
+  checkOptions('permutation', options, ['device']);
+  if (!Number.isSafeInteger(n) || n < 0 || n > 2 ** 31 - 1)
+    throw new ConfigError(`permutation: n must be a whole number from 0 to 2^31 - 1, got ${String(n)}`);
+  return drawn('permutation', [n], { ...options, dtype: 'i32' }, []);
+}
+
+const bernoulliOp = nativeOp('bernoulli');
+/**
+ * Ones with probability p (default 0.5), else zeros: `bernoulli(shape, { p })`, or `bernoulli(probabilities)`, a tensor of them. Default dtype f32,
+ * or that of the probabilities.
+ */
+export function bernoulli(of: Shape | Tensor, options: CreateOptions & { p?: number } = {}): Tensor {
+  const common = split('bernoulli', options, of instanceof Tensor ? [] : ['p']);
+  if (!(of instanceof Tensor)) {
+    const p = checkNumber('bernoulli', options.p ?? 0.5, 'p', 0, 1);
+    return drawn('bernoulli', of, common, [Math.floor(p * 2 ** 32)]);
+  }
+  const p = dense(cast(checkFloat('bernoulli', of, 'probabilities'), 'f32'));
+  const out = unwritten(p.shape, common.dtype ?? of.dtype, p.device);
+  out.requiresGrad = common.requiresGrad ?? false;
+  run(bernoulliOp, [p], [out], [...drawAttributes('bernoulli', p.shape, p.size), 0]);
+  return out;
+}

@@ -1,0 +1,218 @@
+// Layer norm and RMS norm: rows of [rows, n], one parameter vector of length n for all of them. Batch and group norm are in
+// channel_norm.cc.
+#include "cpu/kernel.h"
+#include "cpu/math.h"
+
+namespace anneal::cpu {
+char* scratch(int slot, size_t bytes);
+}
+
+ANNEAL_KERNELS_BEGIN
+namespace {
+
+/** Sums over a row: runs of the arithmetic's own width, added up in f64. */
+constexpr int64_t kRun = 2048;
+
+template <class A>
+struct Statistics {
+  A mean, rstd;
+};
+
+/** Deviations are taken about the mean, and what its rounding left is taken off again: a far mean costs no digits. */
+template <class T>
+Statistics<Acc<T>> layerStatistics(const T* x, int64_t n, double eps) {
+  using A = Acc<T>;
+  double total = 0;
+  for (int64_t i = 0; i < n; i += kRun) {
+    const int64_t m = n - i < kRun ? n - i : kRun;
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < m; ++j) sum += A(x[i + j]);
+    total += double(sum);
+  }
+  const A shift = A(total / double(n));
+  double first = 0, second = 0;
+  for (int64_t i = 0; i < n; i += kRun) {
+    const int64_t m = n - i < kRun ? n - i : kRun;
+    A f = 0, s = 0;
+#pragma omp simd reduction(+ : f, s)
+    for (int64_t j = 0; j < m; ++j) {
+      const A d = A(x[i + j]) - shift;
+      f += d;
+      s += d * d;
+    }
+    first += double(f);
+    second += double(s);
+  }
+  const double off = first / double(n);
+  return {A(double(shift) + off), A(1 / sqrt((second - off * first) / double(n) + eps))};
+}
+
+template <class T>
+Statistics<Acc<T>> rmsStatistics(const T* x, int64_t n, double eps) {
+  using A = Acc<T>;
+  double second = 0;
+  for (int64_t i = 0; i < n; i += kRun) {
+    const int64_t m = n - i < kRun ? n - i : kRun;
+    A s = 0;
+#pragma omp simd reduction(+ : s)
+    for (int64_t j = 0; j < m; ++j) s += A(x[i + j]) * A(x[i + j]);
+    second += double(s);
+  }
+  return {A(0), A(1 / sqrt(second / double(n) + eps))};
+}
+
+/** y = (x - mean) rstd gamma + beta. in: x, gamma?, beta?. out: y, mean (layer norm only), rstd. attr: rows, n, eps. */
+template <bool kRms>
+void forward(const Call& c) {
+  const int64_t rows = c.integer(0), n = c.integer(1);
+  const double eps = c.attr[2];
+  require(c.in[0].n == rows * n && c.out[0].n == rows * n && c.out[2].n == rows && (kRms || c.out[1].n == rows), "norm: sizes");
+  require((!c.has(1) || c.in[1].n == n) && (!c.has(2) || c.in[2].n == n), "norm: parameters");
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using A = Acc<T>;
+    const T* x = c.in[0].as<T>();
+    const A *gamma = c.has(1) ? c.in[1].as<A>() : nullptr, *beta = c.has(2) ? c.in[2].as<A>() : nullptr;
+    T* y = c.out[0].as<T>();
+    A *means = kRms ? nullptr : c.out[1].as<A>(), *rstds = c.out[2].as<A>();
+    parallelRows(rows, 4 * n, [=](int64_t r) {
+      const T* p = x + r * n;
+      T* q = y + r * n;
+      const Statistics<A> s = kRms ? rmsStatistics(p, n, eps) : layerStatistics(p, n, eps);
+      if (!kRms) means[r] = s.mean;
+      rstds[r] = s.rstd;
+      const A mean = s.mean, rstd = s.rstd;
+      if (gamma && beta) {
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) q[j] = T((A(p[j]) - mean) * rstd * gamma[j] + beta[j]);
+      } else {
+#pragma omp simd
+        for (int64_t j = 0; j < n; ++j) q[j] = T((A(p[j]) - mean) * rstd * (gamma ? gamma[j] : A(1)) + (beta ? beta[j] : A(0)));
+      }
+    });
+  });
+}
+
+/** The rows that one task sums parameter gradients over: enough work for a task, few enough for f32 sums. Depends on the shape alone. */
+int64_t rowsPerTask(int64_t rows, int64_t n) {
+  int64_t r = 32768 / (n < 1 ? 1 : n);
+  r = r < 8 ? 8 : (r > 128 ? 128 : r);
+  return r < rows ? r : (rows < 1 ? 1 : rows);
+}
+
+template <class T>
+struct Backward {
+  using A = Acc<T>;
+  const T *g, *x, *have;
+  const A *means, *rstds, *gamma;
+  T* dx;
+  bool parameters;
+
+  // with h = (x - mean) rstd, u = g gamma: dx = rstd (u - mean(u) - h mean(u h)); RMS norm has no middle term.
+  // dgamma = sum g h, dbeta = sum g over rows, into `dgamma` and `dbeta` of this task.
+  template <bool kRms>
+  __attribute__((noinline)) void row(int64_t r, int64_t n, A* dgamma, A* dbeta) const {
+    const T *pg = g + r * n, *px = x + r * n, *ph = have ? have + r * n : nullptr;
+    const A mean = kRms ? A(0) : means[r], rstd = rstds[r];
+    double total1 = 0, total2 = 0;
+    for (int64_t i = 0; i < n; i += kRun) {
+      const int64_t end = n - i < kRun ? n : i + kRun;
+      A sum1 = 0, sum2 = 0;
+      if (parameters && gamma) {
+#pragma omp simd reduction(+ : sum1, sum2)
+        for (int64_t j = i; j < end; ++j) {
+          const A gj = A(pg[j]), h = (A(px[j]) - mean) * rstd, u = gj * gamma[j];
+          dgamma[j] += gj * h;
+          dbeta[j] += gj;
+          sum1 += u;
+          sum2 += u * h;
+        }
+      } else {
+#pragma omp simd reduction(+ : sum1, sum2)
+        for (int64_t j = i; j < end; ++j) {
+          const A u = A(pg[j]) * (gamma ? gamma[j] : A(1));
+          sum1 += u;
+          sum2 += u * ((A(px[j]) - mean) * rstd);
+        }
+      }
+      total1 += double(sum1);
+      total2 += double(sum2);
+    }
+    if (parameters && !gamma)
+      for (int64_t j = 0; j < n; ++j) {
+        dgamma[j] += A(pg[j]) * ((A(px[j]) - mean) * rstd);
+        dbeta[j] += A(pg[j]);
+      }
+    if (!dx) return;
+    const A m1 = kRms ? A(0) : A(total1 / double(n)), m2 = A(total2 / double(n));
+    T* q = dx + r * n;
+    if (gamma && !ph) {
+#pragma omp simd
+      for (int64_t j = 0; j < n; ++j) q[j] = T(rstd * (A(pg[j]) * gamma[j] - m1 - (A(px[j]) - mean) * rstd * m2));
+    } else {
+#pragma omp simd
+      for (int64_t j = 0; j < n; ++j)
+        q[j] = T(rstd * (A(pg[j]) * (gamma ? gamma[j] : A(1)) - m1 - (A(px[j]) - mean) * rstd * m2) + (ph ? A(ph[j]) : A(0)));
+    }
+  }
+};
+
+/** out [n] (+)= the tasks' partial sums, in order. */
+template <class A>
+void finish(const View& out, const A* partials, int64_t tasks, int64_t step, int64_t n, bool accumulate) {
+  A* y = out.as<A>();
+  parallelRows((n + 63) / 64, 64 * tasks, [=](int64_t strip) {
+    const int64_t first = strip * 64, width = n - first < 64 ? n - first : 64;
+    double sum[64];
+    for (int64_t j = 0; j < width; ++j) sum[j] = accumulate ? double(y[first + j]) : 0.0;
+    for (int64_t t = 0; t < tasks; ++t) {
+      const A* p = partials + t * step + first;
+#pragma omp simd
+      for (int64_t j = 0; j < width; ++j) sum[j] += double(p[j]);
+    }
+    for (int64_t j = 0; j < width; ++j) y[first + j] = A(sum[j]);
+  });
+}
+
+/**
+ * One pass over g and x: each task takes some rows, writes their dx and its partial sums for dgamma and dbeta.
+ * in: g, x, mean (layer norm only), rstd, gamma?, gradient of x so far?. out: dx?, dgamma?, dbeta?.
+ * attr: rows, n, add to dgamma, add to dbeta.
+ */
+template <bool kRms>
+void backward(const Call& c) {
+  const int64_t rows = c.integer(0), n = c.integer(1);
+  require(c.in[0].n == rows * n && c.in[1].n == rows * n && c.in[3].n == rows && (kRms || c.in[2].n == rows), "norm gradient: sizes");
+  require((!c.has(4) || c.in[4].n == n) && (!c.has(5) || c.in[5].n == rows * n), "norm gradient: inputs");
+  require((!c.hasOut(0) || c.out[0].n == rows * n) && (!c.hasOut(1) || c.out[1].n == n) && (!c.hasOut(2) || c.out[2].n == n), "norm gradient: outputs");
+  const bool parameters = c.hasOut(1) || c.hasOut(2);
+  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+    using T = decltype(tag);
+    using A = Acc<T>;
+    const Backward<T> op{c.in[0].as<T>(), c.in[1].as<T>(), c.has(5) ? c.in[5].as<T>() : nullptr, kRms ? nullptr : c.in[2].as<A>(), c.in[3].as<A>(),
+                         c.has(4) ? c.in[4].as<A>() : nullptr, c.hasOut(0) ? c.out[0].as<T>() : nullptr, parameters};
+    const int64_t each = rowsPerTask(rows, n), tasks = (rows + each - 1) / each;
+    A* partials = parameters ? reinterpret_cast<A*>(scratch(7, sizeof(A) * static_cast<size_t>(tasks * 2 * n + 1))) : nullptr;
+    parallelRows(tasks, 8 * each * n, [&](int64_t t) {
+      A *dgamma = partials + t * 2 * n, *dbeta = dgamma + n;
+      if (parameters)
+        for (int64_t j = 0; j < 2 * n; ++j) dgamma[j] = 0;
+      const int64_t end = (t + 1) * each < rows ? (t + 1) * each : rows;
+      for (int64_t r = t * each; r < end; ++r) op.template row<kRms>(r, n, dgamma, dbeta);
+    });
+    if (c.hasOut(1)) finish(c.out[1], partials, tasks, 2 * n, n, c.flag(2));
+    if (c.hasOut(2)) finish(c.out[2], partials + n, tasks, 2 * n, n, c.flag(3));
+  });
+}
+
+}  // namespace
+
+void registerNorm(OpTable& t) {
+  t.cpu("layerNorm", forward<false>);
+  t.cpu("rmsNorm", forward<true>);
+  t.cpu("layerNorm.grad", backward<false>);
+  t.cpu("rmsNorm.grad", backward<true>);
+}
+
+ANNEAL_KERNELS_END
