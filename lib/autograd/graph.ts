@@ -32,9 +32,16 @@ interface Edge {
 
 let nodes = 0;
 let passes = 0;
-const leaks = new FinalizationRegistry<Storage[]>((storages) => {
-  for (const s of storages) s.release();
-});
+
+/** Memory that a node holds, and the version that it saved. */
+interface Retained {
+  readonly storage: Storage;
+  readonly version: number;
+}
+function releaseAll(memory: Retained[]): void {
+  for (let m = memory.pop(); m; m = memory.pop()) m.storage.release();
+}
+const leaks = new FinalizationRegistry<Retained[]>(releaseAll);
 
 /** One recorded call: where its inputs came from, what it saved, how to go back. */
 class Node implements TapeNode {
@@ -46,8 +53,7 @@ class Node implements TapeNode {
   readonly grads: (Tensor | undefined)[];
   pass = 0;
   #saved: readonly Tensor[] | null;
-  readonly #storages: Storage[];
-  readonly #versions: number[];
+  readonly #memory: Retained[];
 
   constructor(
     op: string,
@@ -58,22 +64,29 @@ class Node implements TapeNode {
     scope: ScopeRecord | null,
   ) {
     this.op = op;
-    this.edges = inputs.map((t) => {
+    const edges = new Array<Edge>(inputs.length);
+    for (let i = 0; i < inputs.length; i++) {
+      const t = inputs[i] as Tensor;
       const source = t.node as Node | null;
-      return { source, leaf: source === null && t.requiresGrad ? t : null, output: t.output, shape: t.shape };
-    });
+      edges[i] = { source, leaf: source === null && t.requiresGrad ? t : null, output: t.output, shape: t.shape };
+    }
+    this.edges = edges;
     this.vjp = vjp;
     this.grads = new Array(outputs);
     // The memory is retained, whatever becomes of the tensors.
+    const memory = new Array<Retained>(saved.length);
+    for (let i = 0; i < saved.length; i++) {
+      const storage = (saved[i] as Tensor).storage.retain();
+      memory[i] = { storage, version: storage.version };
+    }
     this.#saved = saved;
-    this.#storages = saved.map((t) => t.storage.retain());
-    this.#versions = saved.map((t) => t.storage.version);
+    this.#memory = memory;
     if (scope) scope.nodes.add(this);
-    else if (saved.length) leaks.register(this, this.#storages);
+    else if (saved.length) leaks.register(this, memory);
   }
   release(): void {
     this.#saved = null;
-    for (const s of this.#storages.splice(0)) s.release();
+    releaseAll(this.#memory);
   }
   /** The saved tensors, if nobody has written to them since; they belong to the caller's scope. */
   take(): readonly Tensor[] {
@@ -82,7 +95,7 @@ class Node implements TapeNode {
         `backward: the graph of ${this.op} was freed, by an earlier backward() or by the end of its scope. Run the forward pass again; call backward() inside the scope.`,
       );
     this.#saved.forEach((t, i) => {
-      if (t.storage.version !== this.#versions[i])
+      if (t.storage.version !== this.#memory[i]?.version)
         throw new GraphError(
           `backward: a tensor ${show(t.shape)} that ${this.op} saved was written since (an optimizer step between forward and backward?). Run backward before writing.`,
         );

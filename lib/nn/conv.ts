@@ -49,6 +49,10 @@ export class Conv2d extends Module {
   forward(x: Tensor): Tensor {
     return conv2d(x, this.weight, this.bias, this.options);
   }
+  /** relu(forward(x)) in one pass; Sequential uses it. */
+  forwardRelu(x: Tensor): Tensor {
+    return conv2d(x, this.weight, this.bias, { ...this.options, activation: 'relu' });
+  }
 }
 
 export interface PoolOptions {

@@ -5,5 +5,6 @@ export { AvgPool2d, Conv2d, MaxPool2d } from './conv.ts';
 export { Dropout, Dropout2d } from './dropout.ts';
 export * as init from './init.ts';
 export { Embedding, Flatten, Identity, Linear } from './linear.ts';
-export { assign, Buffer, Lambda, type Layer, Module, Sequential, type StateDict } from './module.ts';
+export { assign, Buffer, Module, type StateDict } from './module.ts';
+export { Lambda, type Layer, Sequential } from './sequential.ts';
 export { BatchNorm2d, GroupNorm, LayerNorm, RMSNorm } from './norm.ts';

@@ -29,6 +29,10 @@ export class Linear extends Module {
   forward(x: Tensor): Tensor {
     return linear(x, this.weight, this.bias);
   }
+  /** relu(forward(x)) in one pass; Sequential uses it. */
+  forwardRelu(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias, { activation: 'relu' });
+  }
 }
 
 /** Rows of a table [count, dim] picked by i32 indices: [...] to [..., dim]. Starts as N(0, 1). */

@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError } from '../native/errors.ts';
+import { CheckpointError } from '../native/errors.ts';
 import { run } from '../native/run.ts';
 import { nativeOp } from '../ops/define.ts';
 import { type DeviceName, device } from '../tensor/device.ts';
@@ -169,38 +169,4 @@ export function assign(to: Tensor, from: Tensor): void {
 /** Tells every module its path, which keys its random numbers. Trainer and Stepper call it. */
 export function assignPaths(root: Module): void {
   for (const [path, m] of root.namedModules()) m.path = path;
-}
-
-/** A layer from one tensor to one tensor. */
-export type Layer = Module & { forward(x: Tensor): Tensor };
-
-/** Layers applied in turn; their names are '0', '1', ... */
-export class Sequential extends Module {
-  readonly layers: readonly Layer[];
-  constructor(...layers: Layer[]) {
-    super();
-    layers.forEach((layer, i) => {
-      if (!(layer instanceof Module))
-        throw new ConfigError(`Sequential: argument ${i} is not a Module. Wrap a function in new Lambda(fn).`);
-    });
-    this.layers = layers;
-  }
-  override *entries(): Iterable<[string, Member]> {
-    for (let i = 0; i < this.layers.length; i++) yield [String(i), this.layers[i] as Layer];
-  }
-  forward(x: Tensor): Tensor {
-    return this.layers.reduce((y, layer) => layer.forward(y), x);
-  }
-}
-
-/** A function of one tensor as a layer without state. */
-export class Lambda extends Module {
-  readonly fn: (x: Tensor) => Tensor;
-  constructor(fn: (x: Tensor) => Tensor) {
-    super();
-    this.fn = fn;
-  }
-  forward(x: Tensor): Tensor {
-    return this.fn(x);
-  }
 }

@@ -1,13 +1,16 @@
 import { DTypeError } from '../native/errors.ts';
 import { type DType, isFloat, promote } from '../tensor/dtype.ts';
-import { broadcastAttributes, broadcastShapes, sameShape } from '../tensor/shape.ts';
+import { broadcastAttributes, broadcastShapes, type Shape, sameShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { attach, cast, checkDevice, checkTensor, dense, type NativeOp, nativeOp, record, run, unwritten } from './define.ts';
 import { sumTo } from './reduce.ts';
-import { powScalar } from './unary.ts';
+import { powScalar, reciprocal, rsqrt, sqrt, square } from './unary.ts';
 
 /** A tensor, or a number that stands for one of any shape. */
 export type Operand = Tensor | number;
+
+/** The walk over operands of one shape: one long loop. */
+const flat = (size: number): number[] => (size === 1 ? [0] : [1, size, 1, 1]);
 
 /** Runs a binary kernel over broadcast operands; `dtype` is the result's. A number crosses as an attribute and becomes no tensor. */
 function compute(op: NativeOp, a: Operand, b: Operand, dtype?: DType): Tensor {
@@ -22,107 +25,121 @@ function compute(op: NativeOp, a: Operand, b: Operand, dtype?: DType): Tensor {
   }
   const common = promote(op.name, a.dtype, b.dtype);
   let [x, y] = [cast(a, common), cast(b, common)];
-  const shape = broadcastShapes(op.name, a.shape, b.shape);
-  if (x.format !== y.format || !sameShape(a.shape, b.shape)) [x, y] = [dense(x), dense(y)];
+  const same = sameShape(a.shape, b.shape);
+  if (!same || x.format !== y.format) [x, y] = [dense(x), dense(y)];
+  const shape = same ? a.shape : broadcastShapes(op.name, a.shape, b.shape);
   const out = unwritten(shape, dtype ?? common, x.device, x.format);
-  const flat = [out.size];
-  run(
-    op,
-    [x, y],
-    [out],
-    sameShape(x.shape, y.shape) ? broadcastAttributes(flat, flat, flat) : broadcastAttributes(shape, x.shape, y.shape),
-  );
+  run(op, [x, y], [out], same ? flat(out.size) : broadcastAttributes(shape, x.shape, y.shape));
   return out;
 }
 
 function check(name: string, a: Operand, b: Operand): void {
   if (typeof a !== 'number') checkTensor(name, a, 'the first operand');
+  else if (typeof b === 'number') throw new DTypeError(`${name}: at least one operand must be a Tensor`);
   if (typeof b !== 'number') checkTensor(name, b, 'the second operand');
-  if (typeof a === 'number' && typeof b === 'number') throw new DTypeError(`${name}: at least one operand must be a Tensor`);
-  if (a instanceof Tensor && b instanceof Tensor) checkDevice(name, a, b);
+  if (typeof a !== 'number' && typeof b !== 'number' && a.device !== b.device) checkDevice(name, a, b);
 }
 
-type Rule = (g: Tensor, a: Operand, b: Operand, y: Tensor) => Tensor;
+/** The gradient of one operand before it is summed back to the operand's shape, and what it looks at: the operands a and b, the result y. */
+interface Rule {
+  readonly uses: '' | 'a' | 'b' | 'ab' | 'ay' | 'by';
+  of(g: Tensor, a: Operand, b: Operand, y: Tensor): Tensor;
+}
+/** What a gradient must look like; rules must not hold on to tensors. */
+type Like = Pick<Tensor, 'shape' | 'dtype'>;
+const likeOf = (t: Tensor): Like => ({ shape: t.shape, dtype: t.dtype });
+const rule = (uses: Rule['uses'], of: Rule['of']): Rule => ({ uses, of });
 
-/**
- * A differentiable op of two inputs with NumPy broadcasting. `da` and `db` give the gradients before they are summed back to the operands'
- * shapes; `keeps` says whether the rules look at the operands, and at the result.
- */
-function binary(name: string, keeps: 'nothing' | 'operands' | 'all', da: Rule, db: Rule): (a: Operand, b: Operand) => Tensor {
+/** Puts a call on the tape. Saves only what the rules of operands that want a gradient look at. */
+function recordBinary(name: string, a: Operand, b: Operand, out: Tensor, da: Rule, db: Rule): void {
+  const [p, q] = [typeof a === 'number' ? null : a, typeof b === 'number' ? null : b];
+  const uses = (p?.tracked ? da.uses : '') + (q?.tracked ? db.uses : '');
+  const saved: Tensor[] = [];
+  const atA = p && uses.includes('a') ? saved.push(p) - 1 : -1;
+  const atB = q && uses.includes('b') ? saved.push(q) - 1 : -1;
+  const atY = uses.includes('y') ? saved.push(out) - 1 : -1;
+  const [left, right] = [p ? 0 : (a as number), q ? 0 : (b as number)];
+  const [like, other] = [p ? likeOf(p) : null, q ? likeOf(q) : null];
+  record(name, p ? (q ? [p, q] : [p]) : [q as Tensor], [out], saved, ([g], s, back) => {
+    const x = atA < 0 ? left : (s[atA] as Tensor);
+    const y = atB < 0 ? right : (s[atB] as Tensor);
+    const grads: (Tensor | null)[] = [];
+    const give = (r: Rule, to: Like) => {
+      const wanted = back.needs(grads.length);
+      grads.push(wanted ? cast(sumTo(r.of(g as Tensor, x, y, s[atY] as Tensor), to.shape), to.dtype) : null);
+    };
+    if (like) give(da, like);
+    if (other) give(db, other);
+    return grads;
+  });
+}
+
+/** A differentiable op of two inputs with NumPy broadcasting. */
+function binary(name: string, da: Rule, db: Rule): (a: Operand, b: Operand) => Tensor {
   const op = nativeOp(name);
   return (a, b) => {
     check(name, a, b);
     const out = compute(op, a, b);
-    const inputs = [a, b].filter((t): t is Tensor => t instanceof Tensor);
-    const saved = keeps === 'nothing' ? [] : keeps === 'operands' ? inputs : [...inputs, out];
-    const shapes = inputs.map((t) => ({ shape: t.shape, dtype: t.dtype }));
-    const [left, right] = [typeof a === 'number' ? a : null, typeof b === 'number' ? b : null];
-    record(name, inputs, [out], saved, ([grad], s, back) => {
-      const g = grad as Tensor;
-      const pool = [...s];
-      const x = left ?? (keeps === 'nothing' ? 0 : (pool.shift() as Tensor));
-      const y = right ?? (keeps === 'nothing' ? 0 : (pool.shift() as Tensor));
-      const rules = [left === null ? da : null, right === null ? db : null].filter((r): r is Rule => r !== null);
-      return rules.map((rule, i) => {
-        if (!back.needs(i)) return null;
-        const { shape, dtype } = shapes[i] as { shape: readonly number[]; dtype: DType };
-        return cast(sumTo(rule(g, x, y, pool[0] as Tensor), shape), dtype);
-      });
-    });
+    if ((typeof a !== 'number' && a.tracked) || (typeof b !== 'number' && b.tracked)) recordBinary(name, a, b, out, da, db);
     return out;
   };
 }
 
-export const add = binary(
-  'add',
-  'nothing',
-  (g) => g,
-  (g) => g,
-);
+const through = rule('', (g) => g);
+export const add = binary('add', through, through);
 export const sub = binary(
   'sub',
-  'nothing',
-  (g) => g,
-  (g) => g.neg(),
+  through,
+  rule('', (g) => g.neg()),
 );
 export const mul = binary(
   'mul',
-  'operands',
-  (g, _, b) => mul(g, b),
-  (g, a) => mul(g, a),
+  rule('b', (g, _, b) => mul(g, b)),
+  rule('a', (g, a) => mul(g, a)),
 );
 // d(a/b)/db = -a/b^2 = -y/b
 export const div = binary(
   'div',
-  'all',
-  (g, _, b) => div(g, b),
-  (g, _, b, y) => div(mul(g, y), b).neg(),
+  rule('b', (g, _, b) => div(g, b)),
+  rule('by', (g, _, b, y) => div(mul(g, y), b).neg()),
 );
 // Ties share the gradient evenly.
 const share = (g: Tensor, wins: Tensor, ties: Tensor): Tensor => mul(g, wins.to(g.dtype).add(ties.to(g.dtype).mul(0.5)));
 export const maximum = binary(
   'maximum',
-  'operands',
-  (g, a, b) => share(g, gt(a, b), eq(a, b)),
-  (g, a, b) => share(g, gt(b, a), eq(a, b)),
+  rule('ab', (g, a, b) => share(g, gt(a, b), eq(a, b))),
+  rule('ab', (g, a, b) => share(g, gt(b, a), eq(a, b))),
 );
 export const minimum = binary(
   'minimum',
-  'operands',
-  (g, a, b) => share(g, lt(a, b), eq(a, b)),
-  (g, a, b) => share(g, lt(b, a), eq(a, b)),
+  rule('ab', (g, a, b) => share(g, lt(a, b), eq(a, b))),
+  rule('ab', (g, a, b) => share(g, lt(b, a), eq(a, b))),
 );
 
-// d(a^b) = b a^(b-1) da + a^b ln a db
+/** 1 where x is 0, else 0. */
+const isZero = (x: Operand, like: Tensor): Operand => (typeof x === 'number' ? +(x === 0) : eq(x, 0).to(like.dtype));
+// d(a^b) = b a^(b-1) da + a^b ln a db; where b is 0 the first is 0, where a is 0 the second, though a factor be infinite
 const power = binary(
   'pow',
-  'all',
-  (g, a, b) => mul(g, mul(power(a, sub(b, 1)), b)),
-  (g, a, _, y) => mul(g, mul(y, typeof a === 'number' ? Math.log(a) : a.log())),
+  rule('ab', (g, a, b) => {
+    const less = typeof b === 'number' ? b - 1 + +(b === 0) : b.sub(1).add(isZero(b, g));
+    return mul(g, mul(power(a, less), b));
+  }),
+  rule('ay', (g, a, _, y) => mul(g, mul(y, typeof a === 'number' ? Math.log(a + +(a === 0)) : a.add(isZero(a, g)).log()))),
 );
-/** a to the power b. A constant exponent has a kernel of its own. */
-export const pow = (a: Operand, b: Operand): Tensor =>
-  a instanceof Tensor && typeof b === 'number' && isFloat(a.dtype) ? powScalar(a, b) : power(a, b);
+
+/** a to the power b. A constant exponent has a kernel of its own, and some are simpler functions. */
+export const pow = (a: Operand, b: Operand): Tensor => {
+  if (!(a instanceof Tensor) || typeof b !== 'number' || !isFloat(a.dtype)) return power(a, b);
+  const simple = simpler.get(b);
+  return simple ? simple(a) : powScalar(a, b);
+};
+const simpler: ReadonlyMap<number, (x: Tensor) => Tensor> = new Map([
+  [2, square],
+  [0.5, sqrt],
+  [-0.5, rsqrt],
+  [-1, reciprocal],
+]);
 
 function compare(name: string): (a: Operand, b: Operand) => Tensor {
   const op = nativeOp(name);

@@ -134,13 +134,12 @@ export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
   if (bias) checkShapeIs('fusedBias', checkFloat('fusedBias', bias, 'bias'), [width], 'bias');
   if (residual) checkShapeIs('fusedBias', checkFloat('fusedBias', residual, 'residual'), x.shape, 'residual');
 
-  // All dropped: the residual alone, and the op is still on the tape.
   const vector = x.dtype === 'f64' ? 'f64' : 'f32';
   const plain = dense(x);
   const b = bias && cast(bias, vector);
   const r = residual && dense(cast(residual, x.dtype));
-  const drawn = p > 0 ? maskAttributes(options.path ?? 'fusedBias', rowSize(x), p) : [0, 0, 0, 0, 0, 0, 1];
   if (p === 1) return allDroppedBias(plain, b, r);
+  const drawn = p > 0 ? maskAttributes(options.path ?? 'fusedBias', rowSize(x), p) : [0, 0, 0, 0, 0, 0, 1];
   const rows = width > 0 ? x.size / width : 0;
   const attrs = [...drawn, rows, width, code];
   const out = unwritten(x.shape, x.dtype, x.device);
@@ -148,17 +147,18 @@ export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
 
   const saved = code === 0 ? [] : b ? [plain, b] : [plain];
   const inputs = [plain, ...(b ? [b] : []), ...(r ? [r] : [])];
+  const [hasBias, hasResidual] = [b !== null, r !== null];
   // h = x + bias: dh = act'(h) mask g / (1 - p), dx = dh, dbias = column sums of dh, dresidual = g
   record('fusedBias', inputs, [out], saved, ([grad], [sx, sb], back) => {
     const g = dense(grad as Tensor);
     const dx = back.needs(0) ? unwritten(g.shape, g.dtype, g.device) : null;
-    const wantsBias = b !== null && back.needs(1);
+    const wantsBias = hasBias && back.needs(1);
     const have = wantsBias ? back.take(1, { dtype: vector, format: 'contiguous' }) : undefined;
     const db = wantsBias ? (have ?? unwritten([width], vector, g.device)) : null;
     const per = rowsPerChunk(rows);
     const partials = db && unwritten([Math.ceil(rows / per) * width], vector, g.device);
     if (dx || db) run(fusedGradOp, [g, sx ?? null, sb ?? null, have ?? null], [dx, db, partials], [...attrs, per]);
-    return [dx, ...(b ? [db] : []), ...(r ? [g] : [])];
+    return [dx, ...(hasBias ? [db] : []), ...(hasResidual ? [g] : [])];
   });
   return out;
 }
@@ -168,9 +168,10 @@ function allDroppedBias(x: Tensor, bias: Tensor | null, residual: Tensor | null)
   const out = residual ? residual.alias() : filled(x.shape, 0, x.dtype, x);
   const given = [x, bias].filter((t): t is Tensor => t !== null);
   const zeros = given.map(({ shape, dtype }) => ({ shape, dtype }));
+  const passes = residual !== null;
   record('fusedBias', residual ? [...given, residual] : given, [out], [], ([g]) => [
     ...zeros.map(({ shape, dtype }) => filled(shape, 0, dtype)),
-    ...(residual ? [g] : []),
+    ...(passes ? [g] : []),
   ]);
   return out;
 }

@@ -28,7 +28,7 @@ export interface AvgPool2dOptions extends PoolOptions {
   countIncludePad?: boolean;
 }
 
-/** The attributes of native/src/cpu/pool.cc without the flag, and the result's shape. NCHW is n * c images of one channel. */
+/** The attributes of native/src/cpu/pool.cc without the flag, and the result's shape. */
 function plan(op: string, x: Tensor, options: PoolOptions): { attrs: number[]; shape: number[]; area: number } {
   checkFloat(op, x);
   checkRank(op, x, 4, '[N, C, H, W]');
@@ -41,22 +41,16 @@ function plan(op: string, x: Tensor, options: PoolOptions): { attrs: number[]; s
     throw new ShapeError(`${op}: padding [${padding}] must be at most half of kernelSize [${kernel}]`);
   const oh = windows(op, 'height', h, kernel[0], stride[0], padding[0]);
   const ow = windows(op, 'width', w, kernel[1], stride[1], padding[1]);
-  const images = x.format === 'channelsLast' ? [n, c] : [n * c, 1];
   return {
-    attrs: [...images, h, w, ...kernel, oh, ow, ...stride, ...padding],
+    attrs: [n, c, h, w, ...kernel, oh, ow, ...stride, ...padding],
     shape: [n, c, oh, ow],
     area: kernel[0] * kernel[1],
   };
 }
 
-/** Where a vjp writes the input's gradient: over what waits there, if it can, in the same pass. */
-function target(g: Tensor, shape: readonly number[], format: Tensor['format'], have: Tensor | undefined): Tensor {
-  return have ?? unwritten(shape, g.dtype, g.device, format);
-}
-
 /**
- * The largest value of each window of x [N, C, H, W]; the layout of x is kept. Of equal values the first (row by row) gets the gradient; NaN
- * wins over all.
+ * The largest value of each window of x [N, C, H, W], channelsLast in memory. Of equal values the first (row by row) gets the gradient; NaN wins
+ * over all.
  * @throws ShapeError for other shapes, or a window larger than the padded input; ConfigError for wrong options
  */
 export function maxPool2d(x: Tensor, options: MaxPool2dOptions): Tensor {
@@ -65,17 +59,17 @@ export function maxPool2d(x: Tensor, options: MaxPool2dOptions): Tensor {
   const { activation = 'none' } = options;
   if (activation !== 'none' && activation !== 'relu')
     throw new ConfigError(`maxPool2d: activation must be 'none' or 'relu', got ${JSON.stringify(activation)}`);
-  const { format, shape: from } = x;
+  const { shape: from } = x;
   attrs.push(activation === 'relu' ? 1 : 0);
-  const out = unwritten(shape, x.dtype, x.device, format);
+  const out = unwritten(shape, x.dtype, x.device, 'channelsLast');
   // Where each largest value stood in its window, for backward.
-  const places = records([x]) ? unwritten(shape, area <= 255 ? 'u8' : 'i32', x.device, format) : null;
-  run(maxOp, [x], [out, places], attrs);
+  const places = records([x]) ? unwritten(shape, area <= 255 ? 'u8' : 'i32', x.device, 'channelsLast') : null;
+  run(maxOp, [toFormat(x, 'channelsLast')], [out, places], attrs);
   if (!places) return out;
   record('maxPool2d', [x], [out], [places], ([grad], [at], back) => {
-    const g = toFormat(grad as Tensor, format);
-    const have = back.take(0, { dtype: g.dtype, format });
-    const dx = target(g, from, format, have);
+    const g = toFormat(grad as Tensor, 'channelsLast');
+    const have = back.take(0, { dtype: g.dtype, format: 'channelsLast' });
+    const dx = have ?? unwritten(from, g.dtype, g.device, 'channelsLast');
     run(maxGrad, [g, at as Tensor, have ?? null], [dx], attrs);
     return [dx];
   });
@@ -84,20 +78,20 @@ export function maxPool2d(x: Tensor, options: MaxPool2dOptions): Tensor {
 }
 
 /**
- * The mean of each window of x [N, C, H, W]; the layout of x is kept.
+ * The mean of each window of x [N, C, H, W], channelsLast in memory.
  * @throws ShapeError for other shapes, or a window larger than the padded input; ConfigError for wrong options
  */
 export function avgPool2d(x: Tensor, options: AvgPool2dOptions): Tensor {
   checkOptions('avgPool2d', options, ['kernelSize', 'stride', 'padding', 'countIncludePad']);
   const { attrs, shape } = plan('avgPool2d', x, options);
   attrs.push((options.countIncludePad ?? true) ? 1 : 0);
-  const { format, shape: from } = x;
-  const out = unwritten(shape, x.dtype, x.device, format);
-  run(averageOp, [x], [out], attrs);
+  const { shape: from } = x;
+  const out = unwritten(shape, x.dtype, x.device, 'channelsLast');
+  run(averageOp, [toFormat(x, 'channelsLast')], [out], attrs);
   record('avgPool2d', [x], [out], [], ([grad], _, back) => {
-    const g = toFormat(grad as Tensor, format);
-    const have = back.take(0, { dtype: g.dtype, format });
-    const dx = target(g, from, format, have);
+    const g = toFormat(grad as Tensor, 'channelsLast');
+    const have = back.take(0, { dtype: g.dtype, format: 'channelsLast' });
+    const dx = have ?? unwritten(from, g.dtype, g.device, 'channelsLast');
     run(averageGrad, [g, have ?? null], [dx], attrs);
     return [dx];
   });
