@@ -10,6 +10,8 @@ void registerAttention(OpTable& t);
 void registerReduce(OpTable& t);
 void registerReduceGradients(OpTable& t);
 void registerSoftmax(OpTable& t);
+void registerNorm(OpTable& t);
+void registerChannelNorm(OpTable& t);
 void registerPermute(OpTable& t);
 void registerGather(OpTable& t);
 void registerTopK(OpTable& t);
@@ -31,6 +33,8 @@ void registerKernels(OpTable& t) {
   registerReduce(t);
   registerReduceGradients(t);
   registerSoftmax(t);
+  registerNorm(t);
+  registerChannelNorm(t);
   registerPermute(t);
   registerGather(t);
   registerTopK(t);
