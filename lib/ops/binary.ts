@@ -1,6 +1,6 @@
 import { DTypeError } from '../native/errors.ts';
 import { type DType, isFloat, promote } from '../tensor/dtype.ts';
-import { broadcastAttributes, broadcastShapes, type Shape, sameShape } from '../tensor/shape.ts';
+import { broadcastAttributes, broadcastShapes, sameShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { attach, cast, checkDevice, checkTensor, dense, type NativeOp, nativeOp, record, run, unwritten } from './define.ts';
 import { sumTo } from './reduce.ts';

@@ -8,13 +8,13 @@ type Saves = 'nothing' | 'input' | 'output';
 
 /**
  * An elementwise op of one input: `name` computes it, `name.grad` its gradient from the incoming one and the saved value. A gradient that
- * already waits on the input is added in the same pass.
+ * already waits on the input is added in the same pass. `integers`: i32 is taken too.
  */
-function unary(name: string, saves: Saves): (x: Tensor, p?: number, q?: number) => Tensor {
+function unary(name: string, saves: Saves, integers = false): (x: Tensor, p?: number, q?: number) => Tensor {
   const forward = nativeOp(name);
   const gradient = nativeOp(`${name}.grad`);
   return (x, p = 0, q = 0) => {
-    checkFloat(name, x);
+    if (!(integers && checkTensor(name, x).dtype === 'i32')) checkFloat(name, x);
     const { format } = x;
     const out = unwritten(x.shape, x.dtype, x.device, format);
     const attrs = [p, q];
@@ -31,15 +31,15 @@ function unary(name: string, saves: Saves): (x: Tensor, p?: number, q?: number) 
   };
 }
 
-export const neg = unary('neg', 'nothing');
-export const abs = unary('abs', 'input');
+export const neg = unary('neg', 'nothing', true);
+export const abs = unary('abs', 'input', true);
 export const exp = unary('exp', 'output');
 export const expm1 = unary('expm1', 'output');
 export const log = unary('log', 'input');
 export const log1p = unary('log1p', 'input');
 export const sqrt = unary('sqrt', 'output');
 export const rsqrt = unary('rsqrt', 'output');
-export const square = unary('square', 'input');
+export const square = unary('square', 'input', true);
 export const reciprocal = unary('reciprocal', 'output');
 export const sin = unary('sin', 'input');
 export const cos = unary('cos', 'input');
@@ -53,7 +53,7 @@ export const floor = unary('floor', 'nothing');
 export const ceil = unary('ceil', 'nothing');
 /** To the nearest integer; halves to even, as NumPy. */
 export const round = unary('round', 'nothing');
-export const sign = unary('sign', 'nothing');
+export const sign = unary('sign', 'nothing', true);
 
 const leaky = unary('leakyRelu', 'input');
 /** x where positive, else slope * x. `slope` defaults to 0.01. */

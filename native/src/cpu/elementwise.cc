@@ -7,10 +7,14 @@ ANNEAL_KERNELS_BEGIN
 
 namespace {
 
+/** The functions that integers have too. */
+template <class F>
+constexpr bool kWhole = std::is_same_v<F, Neg> || std::is_same_v<F, Abs> || std::is_same_v<F, Square> || std::is_same_v<F, Sign>;
+
 /** out = f(x). attr: p, q. */
 template <class F>
 void unary(const Call& c) {
-  dispatchFloat(c.in[0].dtype, [&](auto tag) {
+  const auto body = [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;
     const T* x = c.in[0].as<T>();
@@ -20,7 +24,9 @@ void unary(const Call& c) {
 #pragma omp simd
       for (int64_t i = begin; i < end; ++i) y[i] = T(F::template f<A>(A(x[i]), p, q));
     });
-  });
+  };
+  if constexpr (kWhole<F>) return dispatchAny(c.in[0].dtype, body);
+  dispatchFloat(c.in[0].dtype, body);
 }
 
 /** out = g * f'(saved) (+ accumulated, which may be out itself). */

@@ -44,12 +44,12 @@ struct GeluTanh {  // Hendrycks & Gimpel's approximation: 0.5 x (1 + tanh u), u 
     return g * (A(0.5) * (A(1) + t) + A(0.5) * s * (A(1) - t * t) * du);
   }
 };
-ANNEAL_UNARY(Floor, nothing, mfloor(x), A(0) * g)
-ANNEAL_UNARY(Ceil, nothing, mceil(x), A(0) * g)
-ANNEAL_UNARY(Round, nothing, mround(x), A(0) * g)                             // half to even, as NumPy
-ANNEAL_UNARY(Sign, nothing, x > A(0) ? A(1) : (x < A(0) ? A(-1) : A(0) * x), A(0) * g)
+ANNEAL_UNARY(Floor, nothing, mfloor(x), A(0))
+ANNEAL_UNARY(Ceil, nothing, mceil(x), A(0))
+ANNEAL_UNARY(Round, nothing, mround(x), A(0))                             // half to even, as NumPy
+ANNEAL_UNARY(Sign, nothing, x > A(0) ? A(1) : (x < A(0) ? A(-1) : A(0) * x), A(0))
 ANNEAL_UNARY(Clamp, input, x < p ? p : (x > q ? q : x), s >= p && s <= q ? g : A(0))
-ANNEAL_UNARY(PowScalar, input, mpow(x, p), p == A(0) ? A(0) * g : g * p * mpow(s, p - A(1)))  // p x^(p-1)
+ANNEAL_UNARY(PowScalar, input, mpow(x, p), p == A(0) ? A(0) : g * p * mpow(s, p - A(1)))  // p x^(p-1)
 
 /** Unary ops by name: one row each. */
 #define ANNEAL_UNARY_OPS(ROW)                                                                                                      \
