@@ -13,9 +13,10 @@ namespace {
 /** Sums over a row: runs of the arithmetic's own width, added up in f64. */
 constexpr int64_t kRun = 2048;
 
+/** The mean, rounded; what rounding took from it; 1 / standard deviation. */
 template <class A>
 struct Statistics {
-  A mean, rstd;
+  A mean, rest, rstd;
 };
 
 /** Deviations are taken about the mean, and what its rounding left is taken off again: a far mean costs no digits. */
@@ -45,7 +46,7 @@ Statistics<Acc<T>> layerStatistics(const T* x, int64_t n, double eps) {
     second += double(s);
   }
   const double off = first / double(n);
-  return {A(double(shift) + off), A(1 / sqrt((second - off * first) / double(n) + eps))};
+  return {shift, A(off), A(1 / sqrt((second - off * first) / double(n) + eps))};
 }
 
 template <class T>
@@ -59,7 +60,7 @@ Statistics<Acc<T>> rmsStatistics(const T* x, int64_t n, double eps) {
     for (int64_t j = 0; j < m; ++j) s += A(x[i + j]) * A(x[i + j]);
     second += double(s);
   }
-  return {A(0), A(1 / sqrt(second / double(n) + eps))};
+  return {A(0), A(0), A(1 / sqrt(second / double(n) + eps))};
 }
 
 /** y = (x - mean) rstd gamma + beta. in: x, gamma?, beta?. out: y, mean (layer norm only), rstd. attr: rows, n, eps. */
@@ -82,13 +83,13 @@ void forward(const Call& c) {
       const Statistics<A> s = kRms ? rmsStatistics(p, n, eps) : layerStatistics(p, n, eps);
       if (!kRms) means[r] = s.mean;
       rstds[r] = s.rstd;
-      const A mean = s.mean, rstd = s.rstd;
+      const A mean = s.mean, rest = s.rest, rstd = s.rstd;
       if (gamma && beta) {
 #pragma omp simd
-        for (int64_t j = 0; j < n; ++j) q[j] = T((A(p[j]) - mean) * rstd * gamma[j] + beta[j]);
+        for (int64_t j = 0; j < n; ++j) q[j] = T((A(p[j]) - mean - rest) * rstd * gamma[j] + beta[j]);
       } else {
 #pragma omp simd
-        for (int64_t j = 0; j < n; ++j) q[j] = T((A(p[j]) - mean) * rstd * (gamma ? gamma[j] : A(1)) + (beta ? beta[j] : A(0)));
+        for (int64_t j = 0; j < n; ++j) q[j] = T((A(p[j]) - mean - rest) * rstd * (gamma ? gamma[j] : A(1)) + (beta ? beta[j] : A(0)));
       }
     });
   });

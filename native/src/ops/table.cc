@@ -46,8 +46,10 @@ constexpr Row rows[] = {
     {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
     {"matmul", "matmul matmul.plain"},
     {"attention", "attention attention.grad"},
-    {"reduce", "sum columnSum prod extreme argExtreme logSumExp variance sum.grad prod.grad extreme.grad logSumExp.grad variance.grad"},
-    {"norm", "softmax logSoftmax softmax.grad logSoftmax.grad layerNorm rmsNorm groupNorm batchNorm layerNorm.grad rmsNorm.grad groupNorm.grad batchNorm.grad"},
+    {"reduce", "sum columnSum prod extreme argExtreme logSumExp variance"},
+    {"reduce", "sum.grad prod.grad extreme.grad logSumExp.grad variance.grad"},
+    {"norm", "softmax logSoftmax layerNorm rmsNorm groupNorm batchNorm"},
+    {"norm", "softmax.grad logSoftmax.grad layerNorm.grad rmsNorm.grad groupNorm.grad batchNorm.grad"},
     {"index", "strided where gather gather.grad topK embedding embedding.grad"},
     {"loss",
      "crossEntropy crossEntropy.grad crossEntropy.target mse mse.grad l1 l1.grad huber huber.grad bceWithLogits bceWithLogits.grad kl kl.grad "
