@@ -8,11 +8,18 @@
 ANNEAL_KERNELS_BEGIN
 namespace {
 
-/** attr: draw. out i32: the words as they are. */
+/** attr: draw. out i32: the words as they are. With two more, a block's low and high half: that block's words, for known answers. */
 void randomWords(const Call& c) {
   const Draw d(c);
   require(c.out[0].dtype == DType::i32, "randomWords: i32");
   int32_t* y = c.out[0].as<int32_t>();
+  if (c.nAttr > kDrawAttributes) {
+    require(c.nAttr == kDrawAttributes + 2 && c.out[0].n == 4, "randomWords: block");
+    const uint64_t block = static_cast<uint64_t>(c.attr[kDrawAttributes + 1]) << 32 | static_cast<uint64_t>(c.attr[kDrawAttributes]);
+    const Philox p = philox(block, d.stream, d.attempt, d.key0, d.key1);
+    for (int i = 0; i < 4; ++i) y[i] = static_cast<int32_t>(p.word[i]);
+    return;
+  }
   parallelFor(c.out[0].n, kGrain, [=](int64_t begin, int64_t end) {
     forWords(d, begin, end, [=](int64_t i, int64_t n, const uint32_t* w) {
 #pragma omp simd
