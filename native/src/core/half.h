@@ -13,7 +13,13 @@ struct bf16 {
     std::memcpy(&u, &x, 4);
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1)) >> 16;
     const uint32_t nan = (u >> 16) | 0x40u;
-    bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded);
+    bits = static_cast<uint16_t>(x != x ? nan : rounded);
+  }
+  // Written out, since GCC 12 turns no loop that assigns whole structs into vectors (every bf16 kernel stores this way).
+  bf16(const bf16&) = default;
+  __attribute__((always_inline)) bf16& operator=(const bf16& other) {
+    bits = other.bits;
+    return *this;
   }
   __attribute__((always_inline)) operator float() const {
     const uint32_t u = static_cast<uint32_t>(bits) << 16;

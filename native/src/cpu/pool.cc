@@ -1,11 +1,25 @@
-// Pooling over [n, h, w, c]; NCHW comes as n * c images of one channel. Backward gathers: each input pixel looks at the windows over it, so
-// that nothing is zeroed first, threads never share a pixel, and the order of additions is fixed.
+// Pooling over [n, h, w, c]. Backward gathers: each input pixel looks at the windows over it, so that nothing is zeroed first, threads
+// never share a pixel, and the order of additions is fixed.
+#include <type_traits>
+
 #include "cpu/kernel.h"
+
+namespace anneal::cpu {
+char* scratch(int slot, size_t bytes);
+}
 
 ANNEAL_KERNELS_BEGIN
 namespace {
 
-constexpr int64_t kTile = 64;  // channels that stay in registers and L1 together
+constexpr int64_t kTile = 32;  // channels that stay in registers together
+
+/** f(first channel, how many) over all channels; whole tiles with the number as a constant, so that their loops unroll. */
+template <class F>
+ANNEAL_ALWAYS void eachTile(int64_t channels, F&& f) {
+  int64_t c = 0;
+  for (; c + kTile <= channels; c += kTile) f(c, std::integral_constant<int64_t, kTile>());
+  if (c < channels) f(c, channels - c);
+}
 
 /** attr: n, c, h, w, kh, kw, oh, ow, stride (h, w), padding (h, w), flag. */
 struct PoolShape {
@@ -37,11 +51,18 @@ ANNEAL_ALWAYS Range over(int64_t i, int64_t stride, int64_t k, int64_t padding, 
   return clip(first <= 0 ? 0 : (first + stride - 1) / stride, (i + padding) / stride + 1, out);
 }
 
-/** `at` for a window whose gradient goes nowhere: the relu cut it off. */
-template <class I>
-constexpr I kNowhere = I(-1);
+/** The windows over each input column, worked out once: divisions are dear in a loop over pixels. */
+const Range* columnsOver(const PoolShape& s) {
+  Range* table = reinterpret_cast<Range*>(scratch(7, static_cast<size_t>(s.w + 1) * sizeof(Range)));
+  for (int64_t iw = 0; iw < s.w; ++iw) table[iw] = over(iw, s.sw, s.kw, s.pw, s.ow);
+  return table;
+}
 
 // ---- max --------------------------------------------------------------------------------------------------------------------
+
+/** The place of a window whose gradient goes nowhere: the relu cut it off. */
+template <class I>
+constexpr I kNowhere = I(-1);
 
 /** The largest of each window and, where asked, its place in the window (row-major). The first of equals wins; NaN wins over all. */
 template <class T, class I>
@@ -57,8 +78,8 @@ void maxForward(const Call& call, const PoolShape& s) {
     for (int64_t ow = 0; ow < s.ow; ++ow) {
       const int64_t left = ow * s.sw - s.pw;
       const Range columns = under(ow, s.sw, s.kw, s.pw, s.w);
-      for (int64_t c0 = 0; c0 < s.c; c0 += kTile) {
-        const int64_t width = s.c - c0 < kTile ? s.c - c0 : kTile, out = (row * s.ow + ow) * s.c + c0;
+      eachTile(s.c, [&](int64_t c0, auto width) {
+        const int64_t out = (row * s.ow + ow) * s.c + c0;
         A best[kTile];
         int32_t place[kTile];
         const int32_t start = static_cast<int32_t>((rows.begin - top) * s.kw + columns.begin - left);
@@ -82,18 +103,24 @@ void maxForward(const Call& call, const PoolShape& s) {
             }
           }
         }
-        const bool relu = s.flag;
+        if (s.flag) {
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) y[out + j] = T(relu && best[j] <= A(0) ? A(0) : best[j]);
-        if (!at) continue;
+          for (int64_t j = 0; j < width; ++j) {
+            place[j] = best[j] > A(0) ? place[j] : int32_t(kNowhere<I>);
+            best[j] = best[j] <= A(0) ? A(0) : best[j];
+          }
+        }
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) at[out + j] = relu && !(best[j] > A(0)) ? kNowhere<I> : I(place[j]);
-      }
+        for (int64_t j = 0; j < width; ++j) y[out + j] = T(best[j]);
+        if (!at) return;
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) at[out + j] = static_cast<I>(place[j]);
+      });
     }
   });
 }
 
-/** dx = g where the window's largest stood here, plus what waits on the input. in: g, at, waiting?. */
+/** dx = g where the window's largest stood here, plus what waits on the input. in: g, places, waiting?. */
 template <class T, class I>
 void maxBackward(const Call& call, const PoolShape& s) {
   using A = Acc<T>;
@@ -101,36 +128,46 @@ void maxBackward(const Call& call, const PoolShape& s) {
   const I* at = call.in[1].as<I>();
   const T* have = call.has(2) ? call.in[2].as<T>() : nullptr;
   T* dx = call.out[0].as<T>();
+  const Range* table = columnsOver(s);
   parallelRows(s.n * s.h, s.w * s.c, [=](int64_t row) {
     const int64_t ih = row % s.h, image = row / s.h * s.oh;
     const Range rows = over(ih, s.sh, s.kh, s.ph, s.oh);
     for (int64_t iw = 0; iw < s.w; ++iw) {
-      const Range columns = over(iw, s.sw, s.kw, s.pw, s.ow);
-      for (int64_t c0 = 0; c0 < s.c; c0 += kTile) {
-        const int64_t width = s.c - c0 < kTile ? s.c - c0 : kTile, in = (row * s.w + iw) * s.c + c0;
+      const Range columns = table[iw];
+      eachTile(s.c, [&](int64_t c0, auto width) {
+        const int64_t in = (row * s.w + iw) * s.c + c0;
         A sum[kTile];
+        for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
+        if (have) {
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) sum[j] = have ? A(have[in + j]) : A(0);
+          for (int64_t j = 0; j < width; ++j) sum[j] = A(have[in + j]);
+        }
         for (int64_t oh = rows.begin; oh < rows.end; ++oh) {
           for (int64_t ow = columns.begin; ow < columns.end; ++ow) {
             const int64_t out = ((image + oh) * s.ow + ow) * s.c + c0;
-            const I here = I((ih + s.ph - oh * s.sh) * s.kw + iw + s.pw - ow * s.sw);
+            const int32_t here = static_cast<int32_t>((ih + s.ph - oh * s.sh) * s.kw + iw + s.pw - ow * s.sw);
+            const T* from = g + out;
+            const I* place = at + out;
 #pragma omp simd
-            for (int64_t j = 0; j < width; ++j) sum[j] += at[out + j] == here ? A(g[out + j]) : A(0);
+            for (int64_t j = 0; j < width; ++j) {
+              const A v = A(from[j]);  // loaded whether it is wanted or not: a conditional load is no vector
+              sum[j] += static_cast<int32_t>(place[j]) == here ? v : A(0);
+            }
           }
         }
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) dx[in + j] = T(sum[j]);
-      }
+      });
     }
   });
 }
 
 // ---- average ----------------------------------------------------------------------------------------------------------------
 
-/** What a window's sum is divided by. */
-ANNEAL_ALWAYS int64_t divisor(const PoolShape& s, int64_t oh, int64_t ow) {
-  return s.flag ? s.kh * s.kw : under(oh, s.sh, s.kh, s.ph, s.h).size() * under(ow, s.sw, s.kw, s.pw, s.w).size();
+/** One over the number that a window's sum is divided by. */
+template <class A>
+ANNEAL_ALWAYS A share(const PoolShape& s, int64_t oh, int64_t ow) {
+  return A(1) / A(s.flag ? s.kh * s.kw : under(oh, s.sh, s.kh, s.ph, s.h).size() * under(ow, s.sw, s.kw, s.pw, s.w).size());
 }
 
 template <class T>
@@ -143,9 +180,9 @@ void averageForward(const Call& call, const PoolShape& s) {
     const Range rows = under(row % s.oh, s.sh, s.kh, s.ph, s.h);
     for (int64_t ow = 0; ow < s.ow; ++ow) {
       const Range columns = under(ow, s.sw, s.kw, s.pw, s.w);
-      const A scale = A(1) / A(divisor(s, row % s.oh, ow));
-      for (int64_t c0 = 0; c0 < s.c; c0 += kTile) {
-        const int64_t width = s.c - c0 < kTile ? s.c - c0 : kTile, out = (row * s.ow + ow) * s.c + c0;
+      const A scale = share<A>(s, row % s.oh, ow);
+      eachTile(s.c, [&](int64_t c0, auto width) {
+        const int64_t out = (row * s.ow + ow) * s.c + c0;
         A sum[kTile];
         for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
         for (int64_t ih = rows.begin; ih < rows.end; ++ih) {
@@ -157,7 +194,7 @@ void averageForward(const Call& call, const PoolShape& s) {
         }
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) y[out + j] = T(sum[j] * scale);
-      }
+      });
     }
   });
 }
@@ -169,27 +206,33 @@ void averageBackward(const Call& call, const PoolShape& s) {
   const T* g = call.in[0].as<T>();
   const T* have = call.has(1) ? call.in[1].as<T>() : nullptr;
   T* dx = call.out[0].as<T>();
+  const Range* table = columnsOver(s);
+  const bool even = s.flag || (s.ph == 0 && s.pw == 0);
+  const A scaleOfAll = A(1) / A(s.kh * s.kw);
   parallelRows(s.n * s.h, s.w * s.c, [=](int64_t row) {
     const int64_t ih = row % s.h, image = row / s.h * s.oh;
     const Range rows = over(ih, s.sh, s.kh, s.ph, s.oh);
     for (int64_t iw = 0; iw < s.w; ++iw) {
-      const Range columns = over(iw, s.sw, s.kw, s.pw, s.ow);
-      for (int64_t c0 = 0; c0 < s.c; c0 += kTile) {
-        const int64_t width = s.c - c0 < kTile ? s.c - c0 : kTile, in = (row * s.w + iw) * s.c + c0;
+      const Range columns = table[iw];
+      eachTile(s.c, [&](int64_t c0, auto width) {
+        const int64_t in = (row * s.w + iw) * s.c + c0;
         A sum[kTile];
+        for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
+        if (have) {
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) sum[j] = have ? A(have[in + j]) : A(0);
+          for (int64_t j = 0; j < width; ++j) sum[j] = A(have[in + j]);
+        }
         for (int64_t oh = rows.begin; oh < rows.end; ++oh) {
           for (int64_t ow = columns.begin; ow < columns.end; ++ow) {
             const T* from = g + ((image + oh) * s.ow + ow) * s.c + c0;
-            const A scale = A(1) / A(divisor(s, oh, ow));
+            const A scale = even ? scaleOfAll : share<A>(s, oh, ow);
 #pragma omp simd
             for (int64_t j = 0; j < width; ++j) sum[j] += A(from[j]) * scale;
           }
         }
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) dx[in + j] = T(sum[j]);
-      }
+      });
     }
   });
 }
