@@ -33,6 +33,7 @@ interface NativeAddon {
   recordEvent(event: number, stream: number): void;
   waitEvent(event: number, stream: number): void;
   queues(): QueueStats[];
+  abandon(): void;
 }
 
 /** Bytes in use by tensors, kept for reuse, the most ever in use, and the bound; `handles`: storages and lists alive. */
@@ -86,6 +87,7 @@ export function native(): NativeAddon {
   loaded.attach(settle);
   block = loaded.block;
   ids = new Map(loaded.info().ops.map((op, i) => [op.name, i]));
+  process.once('exit', () => loaded.abandon());
   addon = loaded;
   return loaded;
 }

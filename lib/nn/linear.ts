@@ -53,7 +53,7 @@ export class Embedding extends Module {
 /** All dimensions but the first merged. */
 export class Flatten extends Module {
   forward(x: Tensor): Tensor {
-    return flatten(x);
+    return flatten(x, 1);
   }
 }
 

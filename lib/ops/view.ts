@@ -14,7 +14,7 @@ export function reshape(x: Tensor, shape: readonly number[]): Tensor {
   return out;
 }
 
-/** Dimensions from `start` to `end` (both included) merged into one. Default: all but the first. */
+/** Dimensions from `start` to `end` (both included) merged into one. Default: all. */
 export function flatten(x: Tensor, start = 0, end = -1): Tensor {
   checkTensor('flatten', x);
   if (x.ndim === 0) return reshape(x, [1]);
