@@ -19,12 +19,21 @@ struct Settlement {
   size_t bytes = 0;
   DType dtype = DType::f32;
   double value = 0;
-  std::unique_ptr<StreamError> error;
+  std::shared_ptr<const StreamError> error = nullptr;
+};
 
-  void send() {
-    error = stream->takeError();
-    napi_call_threadsafe_function(binding->notifier_, this, napi_tsfn_nonblocking);
+/** Fills a settlement and sends it to the JavaScript thread. */
+struct Reply : Work {
+  explicit Reply(std::unique_ptr<Settlement> s) : settlement(std::move(s)) {}
+  void run() override {
+    Settlement& s = *settlement;
+    s.error = s.stream->error();
+    if (!s.error) fill(s);
+    // The function outlives the stream: the environment's hook joins the streams before Node closes it.
+    if (napi_call_threadsafe_function(s.binding->notifier_, &s, napi_tsfn_nonblocking) == napi_ok) settlement.release();
   }
+  virtual void fill(Settlement&) {}
+  std::unique_ptr<Settlement> settlement;
 };
 
 namespace {
@@ -57,10 +66,41 @@ Bytes bytesOf(Napi::Value value) {
   return {static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), array.ByteLength()};
 }
 
-struct Upload {
+struct Upload final : Work {
+  Upload(void* to, const Bytes& from) : destination(to), size(from.size), data(new char[from.size]) {
+    if (size) std::memcpy(data.get(), from.data, size);
+  }
+  void run() override {
+    if (size) std::memcpy(destination, data.get(), size);
+  }
   void* destination;
-  size_t bytes;
-  char data[];
+  size_t size;
+  std::unique_ptr<char[]> data;
+};
+
+struct Download final : Reply {
+  using Reply::Reply;
+  void fill(Settlement& s) override {
+    if (s.bytes) std::memcpy(s.destination, s.source, s.bytes);
+  }
+};
+
+struct ReadItem final : Reply {
+  using Reply::Reply;
+  void fill(Settlement& s) override { s.value = readNumber(s.source, s.dtype); }
+};
+
+struct SignalEvent final : Work {
+  explicit SignalEvent(std::shared_ptr<Event> e) : event(std::move(e)) {}
+  void run() override { event->signal(); }
+  std::shared_ptr<Event> event;
+};
+
+struct WaitForEvent final : Work {
+  WaitForEvent(std::shared_ptr<Event> e, const Stream& s) : event(std::move(e)), stream(s) {}
+  void run() override { event->wait(stream.abandoned()); }
+  std::shared_ptr<Event> event;
+  const Stream& stream;
 };
 
 }  // namespace
@@ -94,18 +134,20 @@ Binding::Binding(Napi::Env env, Napi::Object exports) : environment_(std::make_u
   method("recordEvent", &Binding::recordEvent);
   method("waitEvent", &Binding::waitEvent);
   method("queues", &Binding::queues);
+  method("abandon", &Binding::abandon);
   exports.Set("block", Napi::Float64Array::New(env, block::kSize, Napi::ArrayBuffer::New(env, block_.get(), block::kSize * sizeof(double)), 0));
   exports.Set("attach", Napi::Function::New(env, [this](const Napi::CallbackInfo& info) { attach(info); }));
+
+  // Made before the environment's cleanup hook is added (addon.cc): hooks run last first, so the streams stop before this closes.
+  napi_value resource;
+  napi_create_string_utf8(env, "anneal", NAPI_AUTO_LENGTH, &resource);
+  napi_create_threadsafe_function(env, nullptr, nullptr, resource, 0, 1, nullptr, nullptr, this, onSettled, &notifier_);
+  napi_unref_threadsafe_function(env, notifier_);  // an idle addon must not keep the process alive
 }
 
 /** Hands over the function that settles promises: (ticket, value, error?, op?, sequence?). */
 void Binding::attach(const Napi::CallbackInfo& info) {
-  if (notifier_) return;
-  settled_ = Napi::Persistent(info[0].As<Napi::Function>());
-  napi_value name;
-  napi_create_string_utf8(info.Env(), "anneal", NAPI_AUTO_LENGTH, &name);
-  napi_create_threadsafe_function(info.Env(), nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, onSettled, &notifier_);
-  napi_unref_threadsafe_function(info.Env(), notifier_);  // an idle addon must not keep the process alive
+  if (settled_.IsEmpty()) settled_ = Napi::Persistent(info[0].As<Napi::Function>());
 }
 
 Binding::~Binding() { settled_.SuppressDestruct(); }
@@ -135,13 +177,22 @@ void Binding::execute() {
     const double* o = b + block::kInputs + 4 * i;
     in[i] = o[0] == 0 ? View{nullptr, 0, DType::f32} : environment_->view(o[0], o[1], o[2], o[3], stream);
   }
-  for (int i = 0; i < nOut; ++i) {
-    double* o = b + block::kOutputs + 4 * i;
-    if (o[0] == 0 && o[2] >= 0) o[0] = environment_->create(static_cast<int64_t>(o[2] * static_cast<double>(sizeOf(static_cast<DType>(o[3])))), op.name);
-    out[i] = o[0] == 0 ? View{nullptr, 0, DType::f32} : environment_->view(o[0], o[1], o[2], o[3], stream);
+  int made = 0;  // bits of the outputs that this call allocated
+  try {
+    for (int i = 0; i < nOut; ++i) {
+      double* o = b + block::kOutputs + 4 * i;
+      if (o[0] == 0 && o[2] >= 0) {
+        o[0] = environment_->create(static_cast<int64_t>(o[2] * static_cast<double>(sizeOf(static_cast<DType>(o[3])))), op.name);
+        made |= 1 << i;
+      }
+      out[i] = o[0] == 0 ? View{nullptr, 0, DType::f32} : environment_->view(o[0], o[1], o[2], o[3], stream);
+    }
+    environment_->stream(stream).enqueue({&op, static_cast<uint64_t>(b[block::kSequence]), nIn, nOut, nAttr, in, out, b + block::kAttributes});
+  } catch (...) {
+    for (int i = 0; i < nOut; ++i)
+      if (made >> i & 1) environment_->release(b[block::kOutputs + 4 * i]);
+    throw;
   }
-  Stream::Request request{op.cpu, &op, nullptr, static_cast<uint64_t>(b[block::kSequence]), nIn, nOut, nAttr, in, out, b + block::kAttributes};
-  environment_->stream(stream).enqueue(request);
 }
 
 napi_value Binding::release(napi_env env, napi_callback_info info) {
@@ -167,23 +218,13 @@ Napi::Value Binding::upload(const Napi::CallbackInfo& info) {
   const Bytes source = bytesOf(info[4]);
   const View to = environment_->view(number(info, 0), number(info, 1), number(info, 2), number(info, 3), StreamId::compute);
   if (source.size != to.n * sizeOf(to.dtype)) throw std::runtime_error("upload: sizes differ");
-  auto* staged = static_cast<Upload*>(std::malloc(sizeof(Upload) + source.size));
-  if (!staged) throw std::bad_alloc();
-  staged->destination = to.data;
-  staged->bytes = source.size;
-  if (source.size) std::memcpy(staged->data, source.data, source.size);
-  Stream::Request request{};
-  request.context = staged;
-  request.run = [](const Call& call) {
-    auto* u = static_cast<Upload*>(call.context);
-    std::memcpy(u->destination, u->data, u->bytes);
-    std::free(u);
-  };
-  environment_->stream(StreamId::compute).enqueue(request);
+  environment_->stream(StreamId::compute).enqueue(std::make_unique<Upload>(to.data, source));
   return info.Env().Undefined();
 }
 
-void Binding::await() {
+/** Queues a reply and keeps the process alive until it has come. */
+void Binding::expect(Stream& stream, std::unique_ptr<Work> reply) {
+  stream.enqueue(std::move(reply));
   if (awaiting_++ == 0) napi_ref_threadsafe_function(settled_.Env(), notifier_);
 }
 
@@ -192,53 +233,38 @@ Napi::Value Binding::download(const Napi::CallbackInfo& info) {
   const View from = environment_->view(number(info, 0), number(info, 1), number(info, 2), number(info, 3), StreamId::compute);
   const Bytes to = bytesOf(info[4]);
   if (to.size != from.n * sizeOf(from.dtype)) throw std::runtime_error("download: sizes differ");
-  auto s = std::make_unique<Settlement>(Settlement{this, &environment_->stream(StreamId::compute), number(info, 5)});
+  Stream& stream = environment_->stream(StreamId::compute);
+  auto s = std::make_unique<Settlement>(Settlement{this, &stream, number(info, 5)});
   s->destination = to.data;
   s->source = from.as<char>();
   s->bytes = to.size;
-  napi_create_reference(info.Env(), info[4], 1, &s->buffer);
-  Stream::Request request{};
-  request.context = s.get();
-  request.run = [](const Call& call) {
-    auto* s = static_cast<Settlement*>(call.context);
-    if (s->bytes) std::memcpy(s->destination, s->source, s->bytes);
-    s->send();
-  };
-  environment_->stream(StreamId::compute).enqueue(request);
-  s.release();
-  await();
+  napi_ref buffer = nullptr;
+  napi_create_reference(info.Env(), info[4], 1, &buffer);
+  s->buffer = buffer;
+  try {
+    expect(stream, std::make_unique<Download>(std::move(s)));
+  } catch (...) {
+    napi_delete_reference(info.Env(), buffer);
+    throw;
+  }
   return info.Env().Undefined();
 }
 
 /** item(handle, byteOffset, dtype, ticket): one element as a number. */
 Napi::Value Binding::item(const Napi::CallbackInfo& info) {
   const View from = environment_->view(number(info, 0), number(info, 1), 1, number(info, 2), StreamId::compute);
-  auto s = std::make_unique<Settlement>(Settlement{this, &environment_->stream(StreamId::compute), number(info, 3)});
+  Stream& stream = environment_->stream(StreamId::compute);
+  auto s = std::make_unique<Settlement>(Settlement{this, &stream, number(info, 3)});
   s->source = from.as<char>();
   s->dtype = from.dtype;
-  Stream::Request request{};
-  request.context = s.get();
-  request.run = [](const Call& call) {
-    auto* s = static_cast<Settlement*>(call.context);
-    s->value = readNumber(s->source, s->dtype);
-    s->send();
-  };
-  environment_->stream(StreamId::compute).enqueue(request);
-  s.release();
-  await();
+  expect(stream, std::make_unique<ReadItem>(std::move(s)));
   return info.Env().Undefined();
 }
 
 /** notify(stream, ticket): settles when everything queued on the stream so far is done. */
 Napi::Value Binding::notify(const Napi::CallbackInfo& info) {
   Stream& stream = environment_->stream(streamOf(number(info, 0)));
-  auto s = std::make_unique<Settlement>(Settlement{this, &stream, number(info, 1)});
-  Stream::Request request{};
-  request.context = s.get();
-  request.run = [](const Call& call) { static_cast<Settlement*>(call.context)->send(); };
-  stream.enqueue(request);
-  s.release();
-  await();
+  expect(stream, std::make_unique<Reply>(std::make_unique<Settlement>(Settlement{this, &stream, number(info, 1)})));
   return info.Env().Undefined();
 }
 
@@ -256,6 +282,7 @@ void Binding::settle(napi_env env, Settlement* s) {
   napi_create_double(env, s->ticket, &argv[0]);
   napi_create_double(env, s->value, &argv[1]);
   if (s->error) {
+    s->stream->acknowledge(*s->error);
     count = 5;
     napi_create_string_utf8(env, s->error->message.c_str(), NAPI_AUTO_LENGTH, &argv[2]);
     napi_create_string_utf8(env, s->error->op.c_str(), NAPI_AUTO_LENGTH, &argv[3]);
@@ -330,37 +357,24 @@ Napi::Value Binding::createEvent(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(events_.size() - 1));
 }
 
-namespace {
-struct EventCall {
-  std::shared_ptr<Event> event;
-  Stream* stream;
-};
-}  // namespace
-
 /** recordEvent(event, stream): a fresh event each time, so that earlier waits keep their meaning. */
 Napi::Value Binding::recordEvent(const Napi::CallbackInfo& info) {
   auto& event = events_.at(static_cast<size_t>(number(info, 0)));
-  event = std::make_shared<Event>();
-  Stream& stream = environment_->stream(streamOf(number(info, 1)));
-  Stream::Request request{};
-  request.context = new EventCall{event, &stream};
-  request.run = [](const Call& call) {
-    std::unique_ptr<EventCall> e(static_cast<EventCall*>(call.context));
-    e->event->signal();
-  };
-  stream.enqueue(request);
+  auto fresh = std::make_shared<Event>();
+  environment_->stream(streamOf(number(info, 1))).enqueue(std::make_unique<SignalEvent>(fresh));
+  event = std::move(fresh);
   return info.Env().Undefined();
 }
 
 Napi::Value Binding::waitEvent(const Napi::CallbackInfo& info) {
   Stream& stream = environment_->stream(streamOf(number(info, 1)));
-  Stream::Request request{};
-  request.context = new EventCall{events_.at(static_cast<size_t>(number(info, 0))), &stream};
-  request.run = [](const Call& call) {
-    std::unique_ptr<EventCall> e(static_cast<EventCall*>(call.context));
-    e->event->wait(e->stream->abandoned());
-  };
-  stream.enqueue(request);
+  stream.enqueue(std::make_unique<WaitForEvent>(events_.at(static_cast<size_t>(number(info, 0))), stream));
+  return info.Env().Undefined();
+}
+
+/** Stops the streams for good. JavaScript calls it on 'exit': a C exit handler would come after destructors of oneDNN that kernels still need. */
+Napi::Value Binding::abandon(const Napi::CallbackInfo& info) {
+  environment_->abandon();
   return info.Env().Undefined();
 }
 

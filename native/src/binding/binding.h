@@ -26,7 +26,7 @@ class Binding {
   Environment& environment() { return *environment_; }
 
  private:
-  friend struct Settlement;
+  friend struct Reply;
   static napi_value run(napi_env env, napi_callback_info info);
   static napi_value release(napi_env env, napi_callback_info info);
 
@@ -45,10 +45,11 @@ class Binding {
   Napi::Value createEvent(const Napi::CallbackInfo& info);
   Napi::Value recordEvent(const Napi::CallbackInfo& info);
   Napi::Value waitEvent(const Napi::CallbackInfo& info);
+  Napi::Value abandon(const Napi::CallbackInfo& info);
   Napi::Value queues(const Napi::CallbackInfo& info);
 
   void execute();
-  void await();
+  void expect(Stream& stream, std::unique_ptr<Work> reply);
   void settle(napi_env env, struct Settlement* settlement);
   static void onSettled(napi_env env, napi_value callback, void* context, void* data);
 

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
+#include <thread>
 
 #include "core/stream.h"
 
@@ -15,6 +18,7 @@ namespace {
 constexpr int64_t kSmallest = 64;
 constexpr int kSteps = 8;  // size classes per power of two: at most an eighth is wasted
 constexpr int64_t kHuge = 2 << 20;
+constexpr auto kPatience = std::chrono::seconds(2);
 
 /** Class of a size: powers of two from 64 bytes, each in eight steps. */
 int binOf(int64_t bytes, int64_t& rounded) {
@@ -40,11 +44,13 @@ std::string megabytes(int64_t bytes) {
   return text;
 }
 
-void freeBlocks(const Call& call) {
-  auto* blocks = static_cast<std::vector<Block>*>(call.context);
-  for (Block& b : *blocks) std::free(b.data);
-  delete blocks;
-}
+struct FreeBlocks final : Work {
+  ~FreeBlocks() override {
+    for (Block& b : blocks) std::free(b.data);
+  }
+  void run() override {}
+  std::vector<Block> blocks;
+};
 
 }  // namespace
 
@@ -97,9 +103,11 @@ Block Allocator::allocate(int64_t bytes, const char* forOp) {
     bin.pop_back();
     stats_.cached -= block.bytes;
   } else {
+    // Sizes that change from step to step would otherwise fill the machine with blocks that fit nothing.
+    if (stats_.cached > 0 && stats_.live + stats_.cached + block.bytes > stats_.limit) reclaim();
     block.data = fromSystem(block.bytes);
     if (!block.data) {
-      trim();
+      reclaim();
       block.data = fromSystem(block.bytes);
     }
     if (!block.data)
@@ -121,16 +129,22 @@ void Allocator::release(Block block) {
 }
 
 void Allocator::trim() {
-  auto* blocks = new std::vector<Block>;
+  auto work = std::make_unique<FreeBlocks>();
   for (auto& bin : bins_) {
-    blocks->insert(blocks->end(), bin.begin(), bin.end());
+    work->blocks.insert(work->blocks.end(), bin.begin(), bin.end());
     bin.clear();
   }
-  for (Block& b : *blocks) stats_.cached -= b.bytes;
-  Stream::Request request{};
-  request.run = freeBlocks;
-  request.context = blocks;
-  streams_[0]->enqueue(request);
+  for (Block& b : work->blocks) stats_.cached -= b.bytes;
+  streams_[0]->enqueueRelease(std::move(work));
+}
+
+void Allocator::reclaim() {
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  const auto busy = [&] { return std::any_of(streams_, streams_ + kStreams, [](const Stream* s) { return !s->idle(); }); };
+  while (busy() && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  collectDeferred();
+  trim();
+  while (busy() && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(std::chrono::microseconds(50));
 }
 
 }  // namespace anneal

@@ -51,6 +51,9 @@ class Allocator {
   };
   void cache(const Block& block);
   void collectDeferred();
+  /** Gives cached memory back to the system now. The one place where the JavaScript thread waits for the device (two seconds at most): the
+   * alternative is to fail. */
+  void reclaim();
 
   Stream* const* streams_;
   MemoryStats stats_;

@@ -7,12 +7,19 @@ namespace {
 
 constexpr double kSlots = 1 << 24;
 
-void freeList(const Call& call) {
-  auto* list = static_cast<TensorList*>(call.context);
+void freeList(TensorList* list) {
   delete[] list->views;
   delete[] list->perRow;
   delete list;
 }
+
+/** Queued calls may still read the list. */
+struct FreeList final : Work {
+  explicit FreeList(TensorList* l) : list(l) {}
+  ~FreeList() override { freeList(list); }
+  void run() override {}
+  TensorList* list;
+};
 
 }  // namespace
 
@@ -23,9 +30,7 @@ Environment::~Environment() {
   for (Slot& s : slots_) {
     if (!s.references) continue;
     if (s.list) {
-      Call call{};
-      call.context = s.list;
-      freeList(call);
+      freeList(s.list);
       delete s.kept;
     } else {
       memory_.release(s.block);
@@ -35,6 +40,7 @@ Environment::~Environment() {
 
 void Environment::abandon() {
   // Streams may wait for each other's events: tell all before joining any.
+  for (Stream* s : streams_) s->stop();
   for (Stream* s : streams_) s->abandon();
 }
 
@@ -121,10 +127,7 @@ void Environment::drop(Slot& slot, uint32_t index) {
     free_.push_back(index);
     return;
   }
-  Stream::Request request{};
-  request.run = freeList;  // queued calls may still read it
-  request.context = slot.list;
-  compute_.enqueue(request);
+  compute_.enqueueRelease(std::make_unique<FreeList>(slot.list));
   std::vector<double>* kept = slot.kept;
   slot.list = nullptr;
   slot.kept = nullptr;

@@ -17,14 +17,9 @@ constexpr auto kSpin = std::chrono::microseconds(20);
 
 constexpr size_t roundUp(size_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 
-/** The last record of a segment: sends the consumer to the next one. */
-struct Link {
-  char* next;
-};
-
 }  // namespace
 
-char* Stream::reserve(size_t bytes) {
+char* Stream::reserve(size_t bytes, bool beyondBound) {
   const size_t room = sizeof(Segment::bytes) - roundUp(sizeof(Call)) - kAlign;
   if (writing_ && writeAt_ + bytes <= room) return writing_->bytes + writeAt_;
 
@@ -32,7 +27,7 @@ char* Stream::reserve(size_t bytes) {
   for (auto& s : segments_)
     if (s->free.exchange(false, std::memory_order_acquire)) { next = s.get(); break; }
   if (!next) {
-    if (segments_.size() == kMaxSegments) {
+    if (segments_.size() >= kMaxSegments && !beyondBound) {
       ++timesFull_;
       throw QueueFull(std::string("the ") + name_ + " stream's queue is full");
     }
@@ -44,7 +39,7 @@ char* Stream::reserve(size_t bytes) {
     link->bytes = 0;
     link->context = next;
   } else {
-    first_ = next;
+    reading_ = next;
   }
   writing_ = next;
   writeAt_ = 0;
@@ -52,24 +47,37 @@ char* Stream::reserve(size_t bytes) {
 }
 
 void Stream::enqueue(const Request& r) {
+  if (abandoned_.load(std::memory_order_relaxed)) return;  // the process is on its way out
   const size_t header = roundUp(sizeof(Call)), ins = sizeof(View) * r.nIn, outs = sizeof(View) * r.nOut, attrs = sizeof(double) * r.nAttr;
   const size_t bytes = roundUp(header + ins + outs + attrs);
-  char* at = reserve(bytes);
+  char* at = reserve(bytes, false);
   View* in = reinterpret_cast<View*>(at + header);
   View* out = in + r.nIn;
   double* attr = reinterpret_cast<double*>(out + r.nOut);
   if (ins) std::memcpy(static_cast<void*>(in), r.in, ins);
   if (outs) std::memcpy(static_cast<void*>(out), r.out, outs);
   if (attrs) std::memcpy(attr, r.attr, attrs);
-  new (at) Call{r.run, r.op, r.context, r.sequence, static_cast<uint32_t>(bytes), static_cast<uint8_t>(r.nIn),
+  new (at) Call{r.op->cpu, r.op, nullptr, r.sequence, static_cast<uint32_t>(bytes), static_cast<uint8_t>(r.nIn),
                 static_cast<uint8_t>(r.nOut), static_cast<uint8_t>(r.nAttr), in, out, attr};
+  publish(bytes);
+}
+
+void Stream::post(std::unique_ptr<Work> work, bool beyondBound) {
+  const size_t bytes = roundUp(sizeof(Call));
+  Call* call = new (reserve(bytes, beyondBound)) Call{};
+  call->bytes = static_cast<uint32_t>(bytes);
+  call->context = work.release();
+  publish(bytes);
+}
+
+void Stream::publish(size_t bytes) {
   writeAt_ += bytes;
   published_.store(++enqueued_, std::memory_order_seq_cst);
   if (sleeping_.load(std::memory_order_seq_cst)) {
     sleeping_.store(0, std::memory_order_seq_cst);
     futexWake(sleeping_);
   }
-  if (!thread_.joinable()) thread_ = std::thread([this] { loop(); });
+  if (!thread_.joinable() && !abandoned_) thread_ = std::thread([this] { loop(); });
 }
 
 bool Stream::waitForWork(uint64_t seen) {
@@ -93,50 +101,82 @@ bool Stream::waitForWork(uint64_t seen) {
   return true;
 }
 
+/** The next record; one with bytes == 0 links to the next segment. */
+const Call& Stream::peek() {
+  const Call* call = reinterpret_cast<const Call*>(reading_->bytes + readAt_);
+  if (call->bytes) return *call;
+  Segment* next = static_cast<Segment*>(call->context);
+  reading_->free.store(true, std::memory_order_release);
+  reading_ = next;
+  readAt_ = 0;
+  return *reinterpret_cast<const Call*>(next->bytes);
+}
+
 void Stream::loop() {
   Executor::adopt();
-  Segment* segment = first_;
-  size_t at = 0;
   uint64_t seen = 0;
   while (waitForWork(seen)) {
     const uint64_t until = published_.load(std::memory_order_acquire);
     for (; seen != until; ++seen) {
       if (abandoned_.load(std::memory_order_acquire)) return;
-      const Call* call = reinterpret_cast<const Call*>(segment->bytes + at);
-      if (call->bytes == 0) {
-        Segment* next = static_cast<Segment*>(call->context);
-        segment->free.store(true, std::memory_order_release);
-        segment = next;
-        at = 0;
-        call = reinterpret_cast<const Call*>(segment->bytes);
-      }
-      execute(*call);
-      at += call->bytes;
+      const Call& call = peek();
+      execute(call, seen);
+      readAt_ += call.bytes;
       completed_.store(seen + 1, std::memory_order_release);
     }
   }
 }
 
-void Stream::execute(const Call& call) {
-  if (!call.op) return call.run(call);
-  if (error_) return;
+void Stream::execute(const Call& call, uint64_t position) {
+  if (error_ && position >= acknowledgedAt_.load(std::memory_order_acquire)) {
+    error_ = nullptr;
+    acknowledgedAt_.store(kNever, std::memory_order_relaxed);
+  }
+  const auto raise = [&](const char* what) {
+    error_ = std::make_shared<const StreamError>(StreamError{call.op ? call.op->name : "copy", what, call.sequence, ++errors_});
+  };
   try {
-    Executor::Turn turn;
-    call.run(call);
+    if (!call.op) {
+      std::unique_ptr<Work> work(static_cast<Work*>(call.context));
+      work->run();
+    } else if (!error_) {
+      Executor::Turn turn;
+      call.run(call);
+    }
   } catch (const std::exception& e) {
-    error_ = std::make_unique<StreamError>(StreamError{call.op->name, e.what(), call.sequence});
+    raise(e.what());
   } catch (...) {
-    error_ = std::make_unique<StreamError>(StreamError{call.op->name, "unknown exception", call.sequence});
+    raise("unknown exception");
   }
 }
 
-std::unique_ptr<StreamError> Stream::takeError() { return std::move(error_); }
+void Stream::acknowledge(const StreamError& error) {
+  // Several replies carry one error; only the first counts, or calls made since would be dropped.
+  if (error.id <= acknowledgedError_) return;
+  acknowledgedError_ = error.id;
+  acknowledgedAt_.store(enqueued_, std::memory_order_release);
+}
 
-void Stream::abandon() {
+void Stream::stop() {
   abandoned_.store(true, std::memory_order_seq_cst);
   sleeping_.store(0, std::memory_order_seq_cst);
   futexWake(sleeping_);
+}
+
+void Stream::abandon() {
+  stop();
   if (thread_.joinable()) thread_.join();
+  drop();
+}
+
+/** Deletes the work that will not be done. */
+void Stream::drop() {
+  for (uint64_t seen = completed_.load(); seen != enqueued_; ++seen) {
+    const Call& call = peek();
+    if (!call.op) delete static_cast<Work*>(call.context);
+    readAt_ += call.bytes;
+    completed_.store(seen + 1);
+  }
 }
 
 void Event::signal() {

@@ -16,10 +16,20 @@ struct QueueFull : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/** The first error since the last time somebody asked. Calls after it are dropped until then: their inputs would be wrong. */
+/**
+ * What a kernel raised. Calls after it are dropped, and every reply carries it, until JavaScript has seen it: what was queued before that
+ * moment may rest on the failed call's result.
+ */
 struct StreamError {
   std::string op, message;
   uint64_t sequence = 0;
+  uint64_t id = 0;
+};
+
+/** The stream's own work (copies, events, replies). Done on the stream or dropped with it; deleted either way. */
+struct Work {
+  virtual void run() = 0;
+  virtual ~Work() = default;
 };
 
 class Stream {
@@ -29,9 +39,7 @@ class Stream {
   Stream(const Stream&) = delete;
 
   struct Request {
-    Kernel run;
     const Op* op = nullptr;
-    void* context = nullptr;
     uint64_t sequence = 0;
     int nIn = 0, nOut = 0, nAttr = 0;
     const View* in = nullptr;
@@ -40,6 +48,9 @@ class Stream {
   };
   /** Queues a call and returns at once. Throws QueueFull (counted) when the bound is reached. */
   void enqueue(const Request& request);
+  void enqueue(std::unique_ptr<Work> work) { post(std::move(work), false); }
+  /** For work that frees something: takes a place even in a full queue. */
+  void enqueueRelease(std::unique_ptr<Work> work) { post(std::move(work), true); }
 
   uint64_t enqueued() const { return enqueued_; }
   uint64_t completed() const { return completed_.load(std::memory_order_acquire); }
@@ -47,10 +58,16 @@ class Stream {
   const std::atomic<bool>* abandoned() const { return &abandoned_; }
   const char* name() const { return name_; }
 
-  /** Taken by the stream's own thread when it reports to an awaiting caller. */
-  std::unique_ptr<StreamError> takeError();
+  bool idle() const { return completed() == enqueued_; }
 
-  /** Lets the current kernel finish, drops the rest, joins. Never drains: process exit must not wait for queued work. */
+  /** The error in force, for a reply; on the stream's thread. */
+  std::shared_ptr<const StreamError> error() const { return error_; }
+  /** JavaScript has seen the error: calls queued from now on run again. */
+  void acknowledge(const StreamError& error);
+
+  /** Asks the stream to stop after the current kernel. */
+  void stop();
+  /** Stops, joins, drops the rest. Never drains: process exit must not wait for queued work. */
   void abandon();
 
  private:
@@ -58,23 +75,34 @@ class Stream {
     alignas(64) char bytes[256 << 10];
     std::atomic<bool> free{false};
   };
-  char* reserve(size_t bytes);
+  static constexpr uint64_t kNever = ~uint64_t{0};
+
+  char* reserve(size_t bytes, bool beyondBound);
+  void post(std::unique_ptr<Work> work, bool beyondBound);
+  void publish(size_t bytes);
+  const Call& peek();
   void loop();
-  void execute(const Call& call);
+  void execute(const Call& call, uint64_t position);
   bool waitForWork(uint64_t seen);
+  void drop();
 
   const char* name_;
+  // The JavaScript thread's.
   std::vector<std::unique_ptr<Segment>> segments_;
   Segment* writing_ = nullptr;
   size_t writeAt_ = 0;
-  uint64_t enqueued_ = 0, timesFull_ = 0;
+  uint64_t enqueued_ = 0, timesFull_ = 0, acknowledgedError_ = 0;
 
   alignas(64) std::atomic<uint64_t> published_{0};
   alignas(64) std::atomic<uint64_t> completed_{0};
   std::atomic<uint32_t> sleeping_{0};
   std::atomic<bool> abandoned_{false};
-  Segment* first_ = nullptr;
-  std::unique_ptr<StreamError> error_;  // the stream thread's own
+  std::atomic<uint64_t> acknowledgedAt_{kNever};  // the position from which calls no longer fall under the error
+  // The stream thread's; after the join, `drop`'s.
+  Segment* reading_ = nullptr;
+  size_t readAt_ = 0;
+  uint64_t errors_ = 0;
+  std::shared_ptr<const StreamError> error_;
   std::thread thread_;
 };
 
