@@ -8,23 +8,32 @@ type Term = Loss['terms'][number];
 
 const times = (a: Count, b: Count): Count => (a instanceof Tensor ? a.mul(b) : b instanceof Tensor ? b.mul(a) : a * b);
 const plus = (a: Count, b: Count): Count => (a instanceof Tensor ? a.add(b) : b instanceof Tensor ? b.add(a) : a + b);
+const minus = (a: Count, b: Count): Count => plus(a, times(b, -1));
 const over = (a: Count, b: Count): Count =>
   a instanceof Tensor ? a.div(b) : b instanceof Tensor ? filled([], a, 'f32').div(b) : a / b;
 /** A count of nothing divides nothing: 0 / tiny is 0, where 0 / 0 would be NaN. */
-const safe = (c: Count): Count => (c instanceof Tensor ? c.clamp({ min: 1e-30 }) : Math.max(c, 1e-30));
+const safe = (c: Count): Count => (c instanceof Tensor ? c.clamp({ min: 1e-20 }) : Math.max(c, 1e-20));
+
+/** How far the proportions of two micro-batches may be apart: f32 sums of class weights. */
+const TOLERANCE = 1e-5;
+const UNEQUAL =
+  'a loss of several terms whose counts do not keep one ratio cannot be accumulated over micro-batches: its parts would be weighted wrongly. Use accumulate: 1, or one term.';
 
 /**
  * The one rule of normalisation: each micro-batch's sums go backward scaled by a power of two only, and the division by the true count of
- * the whole window happens once, when gradients are unscaled. Terms of other counts are brought to the first term's count by their
- * ratio, which must be the same in every micro-batch (or there must be one).
+ * the whole window happens once, when gradients are unscaled. With several terms that count is the sum of theirs, and each term is
+ * brought to it by the ratio, which must be the same in every micro-batch (or there must be one). Where only the device knows the
+ * counts, it does the comparing: a window that fails it has count 0, so that nothing is applied, and `checked` throws.
  */
 export class Seeding {
   /** scale x 2^-ceil(log2 count): exact, and small enough that 16-bit gradients do not overflow. */
   readonly factor: number;
   readonly #micros: number;
+  /** Sums over the window: of all counts, of each term's, of the loss, and of what was wrong with the proportions. */
   #count: Count = 0;
+  #counts: Count[] = [];
   #loss: Count = 0;
-  #ratios: Count[] | undefined;
+  #unequal: Count = 0;
 
   /** @param samples of the whole window; stands for its count where the power of two is chosen */
   constructor(scale: number, samples: number, micros: number) {
@@ -32,53 +41,70 @@ export class Seeding {
     this.#micros = micros;
   }
 
-  /** Takes up one micro-batch's loss; gives each term's sum with the gradient to start from. */
-  add(loss: Loss): { sum: Tensor; seed: Tensor }[] {
-    const [first] = loss.terms;
+  /** Takes up one micro-batch's loss; gives the scalar to walk back from, and the gradient to start with. */
+  add(loss: Loss): { root: Tensor; seed: Tensor } {
+    const [first, ...others] = loss.terms;
     if (!first)
       throw new ConfigError(
         'the loss has no terms. Return what a function of losses gives, for example losses.mse(output, target).',
       );
-    const ratios = loss.terms.map((t, k) => (k === 0 ? 1 : over(first.count, safe(t.count))));
-    this.#checkRatios(ratios);
-    this.#count = plus(this.#count, first.count);
-    return loss.terms.map((term, k) => {
-      const share = times(term.weight, ratios[k] as Count);
-      this.#loss = plus(this.#loss, times(term.sum.detach(), share));
-      return { sum: term.sum, seed: this.#seed(term, share) };
+    const all = others.reduce((sum: Count, t) => plus(sum, t.count), first.count);
+    this.#compare(loss.terms, all);
+    const shares = loss.terms.map((t) => (others.length ? times(over(all, safe(t.count)), t.weight) : t.weight));
+    loss.terms.forEach((t, k) => {
+      this.#counts[k] = plus(this.#counts[k] ?? 0, t.count);
+      this.#loss = plus(this.#loss, times(t.sum.detach(), shares[k] as Count));
     });
+    this.#count = plus(this.#count, all);
+    if (!others.length) return { root: first.sum, seed: filled([], first.weight * this.factor, first.sum.dtype) };
+    // One walk for all terms: they share a graph, which a walk consumes.
+    const root = loss.terms
+      .map((t, k) => times(t.sum, times(shares[k] as Count, this.factor)) as Tensor)
+      .reduce((a, b) => a.add(b));
+    return { root, seed: filled([], 1, root.dtype) };
   }
 
-  #seed(term: Term, share: Count): Tensor {
-    const seed = times(share, this.factor);
-    return seed instanceof Tensor ? seed.to(term.sum.dtype) : filled([], seed, term.sum.dtype);
-  }
-
-  #checkRatios(ratios: Count[]): void {
-    const known = this.#ratios;
-    this.#ratios ??= ratios;
-    if (this.#micros === 1 || ratios.length === 1) return;
-    const same = (known ?? ratios).every((r, k) => {
-      const now = ratios[k];
-      return typeof r === 'number' && typeof now === 'number' && Math.abs(r - now) <= 1e-9 * Math.abs(r);
-    });
-    if (!same)
+  /** Are the terms' counts in the proportions of what came before? c_k C = C_k c, so that an empty micro-batch fits any. */
+  #compare(terms: readonly Term[], all: Count): void {
+    if (this.#counts.length > 0 && terms.length !== this.#counts.length)
       throw new ConfigError(
-        'a loss of several terms whose counts do not keep one ratio cannot be accumulated over micro-batches: its parts would be weighted wrongly. Use accumulate: 1, or one term.',
+        `the loss has ${terms.length} terms in this micro-batch and had ${this.#counts.length} before. Return the same terms each time; an empty one has count 0.`,
       );
+    if (this.#micros === 1 || terms.length === 1) return;
+    for (const [k, { count }] of terms.entries()) {
+      const before = this.#counts[k];
+      if (before === undefined) continue;
+      const apart = minus(times(count, this.#count), times(before, all));
+      const limit = times(times(all, this.#count), TOLERANCE);
+      if (apart instanceof Tensor)
+        this.#unequal = plus(
+          this.#unequal,
+          apart
+            .abs()
+            .gt(limit as Tensor)
+            .to(apart.dtype),
+        );
+      else if (Math.abs(apart) > (limit as number)) throw new ConfigError(UNEQUAL);
+    }
   }
 
   /** The running sums, for the scope around a micro-batch to keep. */
-  running(): Count[] {
-    return [this.#count, this.#loss];
+  running(): unknown {
+    return [this.#count, this.#counts, this.#loss, this.#unequal];
   }
   /** The count of the window: a number where it is known on the host. */
   get count(): Count {
-    return this.#count;
+    const bad = this.#unequal;
+    return bad instanceof Tensor ? times(this.#count, bad.eq(0).to(bad.dtype)) : this.#count;
   }
-  /** The window's loss: sums over counts, a scalar on the device. */
-  loss(): Tensor {
-    const value = over(this.#loss, safe(this.#count));
-    return value instanceof Tensor ? value : filled([], value, 'f32');
+  /** What the host reads back: the window's loss (sums over counts), and whether its proportions held. Scalars on the device. */
+  report(): Tensor[] {
+    const values = [over(this.#loss, safe(this.#count)), ...(this.#unequal instanceof Tensor ? [this.#unequal] : [])];
+    return values.map((v) => (v instanceof Tensor ? v : filled([], v, 'f32')));
+  }
+  /** The loss, from what `report` gave. Throws ConfigError where the proportions did not hold. */
+  static checked([loss = Number.NaN, unequal = 0]: readonly number[]): number {
+    if (unequal !== 0) throw new ConfigError(UNEQUAL);
+    return loss;
   }
 }

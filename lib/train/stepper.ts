@@ -1,9 +1,9 @@
 import { backward } from '../autograd/graph.ts';
 import { ConfigError, checkOptions, GraphError } from '../native/errors.ts';
-import { assignPaths, type Module } from '../nn/module.ts';
+import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
-import { type Optimizer, StepState } from '../optim/index.ts';
-import type { Schedule } from '../schedule/index.ts';
+import { Optimizer, StepState } from '../optim/index.ts';
+import { Schedule } from '../schedule/index.ts';
 import { bind, type Precision, type Rng } from '../tensor/context.ts';
 import { scope } from '../tensor/scope.ts';
 import { type Parameter, Tensor } from '../tensor/tensor.ts';
@@ -61,6 +61,26 @@ export interface StepperState {
   cursor: DataCursor;
 }
 
+/** Throws ConfigError unless what Stepper and Trainer have in common makes sense. */
+export function checkParts<O extends StepperOptions>(where: string, options: O): O {
+  const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = options ?? ({} as O);
+  const what = (v: unknown) => (v === undefined ? 'is missing' : `must be one, got ${v === null ? 'null' : typeof v}`);
+  if (!(model instanceof Module))
+    throw new ConfigError(`${where}: model ${what(model)}: an nn.Module, for example new nn.Sequential(...)`);
+  if (!(optimizer instanceof Optimizer))
+    throw new ConfigError(`${where}: optimizer ${what(optimizer)}: for example new optim.AdamW(model.parameters())`);
+  if (schedule !== undefined && !(schedule instanceof Schedule))
+    throw new ConfigError(`${where}: schedule ${what(schedule)}: for example schedule.cosine({ to: 0 })`);
+  if (precision !== 'f32' && precision !== 'bf16')
+    throw new ConfigError(
+      `${where}: precision must be 'f32' or 'bf16', got ${JSON.stringify(precision)}.${precision === 'f16' ? " 'f16' needs loss scaling, which is not there yet: use 'bf16'." : ''}`,
+    );
+  if (clipNorm !== undefined && !(typeof clipNorm === 'number' && clipNorm > 0))
+    throw new ConfigError(`${where}: clipNorm must be a number above 0, got ${String(clipNorm)}. Leave it out for no clipping.`);
+  if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${String(seed)}`);
+  return options;
+}
+
 /** Learning-rate factors handed to the device at a time. */
 const AHEAD = 1024;
 
@@ -86,14 +106,7 @@ export class Stepper {
 
   constructor(options: StepperOptions) {
     checkOptions('Stepper', options, ['model', 'optimizer', 'schedule', 'precision', 'clipNorm', 'seed']);
-    const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = options;
-    if (!model) throw new ConfigError('Stepper: model is missing');
-    if (!optimizer) throw new ConfigError('Stepper: optimizer is missing, for example new optim.AdamW(model.parameters())');
-    if (precision !== 'f32' && precision !== 'bf16')
-      throw new ConfigError(
-        `Stepper: precision must be 'f32' or 'bf16', got ${JSON.stringify(precision)}. 'f16' needs loss scaling, which is not there yet: use 'bf16'.`,
-      );
-    if (clipNorm !== undefined && !(clipNorm > 0)) throw new ConfigError(`Stepper: clipNorm must be above 0, got ${clipNorm}`);
+    const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = checkParts('Stepper', options);
     if (schedule && schedule.totalSteps === undefined)
       throw new ConfigError('Stepper: the schedule does not know its length. Close it with .over(totalSteps).');
     this.model = model;
@@ -124,7 +137,13 @@ export class Stepper {
     if (!window?.micro?.length)
       throw new ConfigError('stepper.step: the window has no batches. Give { micro: [batch] }, or a window of loader.windows().');
     this.#refuseLeftovers();
-    const reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>));
+    let reading: { read: () => Promise<StepResult> };
+    try {
+      reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>));
+    } catch (error) {
+      this.optimizer.zeroGrad(); // of the micro-batches before the one that failed
+      throw error;
+    }
     if (window.cursor) this.cursor = window.cursor;
     return reading.read();
   }
@@ -147,8 +166,9 @@ export class Stepper {
       read: async () => {
         const { gradNorm, applied, foundInf, t, rateFactor, values } = await report;
         this.#applied = t;
+        const loss = Seeding.checked(values);
         const sampleIds = window.ids ?? new Int32Array(0);
-        const result = { step, loss: values[0] as number, lr: peak * rateFactor, gradNorm, applied, samples, sampleIds };
+        const result = { step, loss, lr: peak * rateFactor, gradNorm, applied, samples, sampleIds };
         return applied ? result : { ...result, reason: foundInf ? 'nonFiniteGradient' : 'noTargets' };
       },
     };
@@ -161,8 +181,8 @@ export class Stepper {
       throw new ConfigError(
         'stepper.step: the function must return a loss, for example losses.crossEntropy(logits, y), not its mean and not a promise.',
       );
-    const roots = seeding.add(loss);
-    for (const { sum, seed } of roots) backward(sum, seed, (leaf) => this.#checkOwned(leaf));
+    const { root, seed } = seeding.add(loss);
+    backward(root, seed, (leaf) => this.#checkOwned(leaf));
     return seeding.running();
   }
 
@@ -174,7 +194,7 @@ export class Stepper {
     else this.#state.begin({ inverseScale: inverse / count });
     this.#state.norm([this.optimizer], this.clipNorm === undefined ? {} : { maxNorm: this.clipNorm });
     this.optimizer.apply(this.#state);
-    this.#state.end([seeding.loss()]);
+    this.#state.end(seeding.report());
     this.optimizer.zeroGrad();
   }
 
