@@ -7,6 +7,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cpuInfo, device, measurePeak } from 'anneal';
+import { build } from 'esbuild';
 import type { Workload } from './models.ts';
 
 const help = `Times whole training steps (forward, backward, clip 1.0, AdamW).
@@ -23,6 +24,7 @@ const help = `Times whole training steps (forward, backward, clip 1.0, AdamW).
 `;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
+const bundle = join(here, '../build/bench/ours.mjs');
 const all = JSON.parse(readFileSync(join(here, 'workloads.json'), 'utf8')) as Record<string, Workload>;
 
 const { values: args } = parseArgs({
@@ -86,7 +88,7 @@ interface Row {
 async function compare(name: string, dtype: string, threads: number, peak: number): Promise<Row> {
   const w = all[name] as Workload;
   const shared = ['--workload', JSON.stringify(w), '--dtype', dtype, '--threads', String(threads)];
-  const ours = new Side(process.execPath, ['--import', 'tsx', join(here, 'ours.ts'), ...shared], threads);
+  const ours = new Side(process.execPath, [bundle, ...shared], threads);
   const { flops } = await ours.answer();
   const python = (...more: string[]) =>
     new Side(args.python as string, [join(here, 'torch_side.py'), ...shared, ...more], threads);
@@ -117,6 +119,17 @@ async function main(): Promise<void> {
   for (const name of names) if (!all[name]) throw new Error(`unknown workload '${name}'. Known: ${Object.keys(all).join(', ')}`);
   if (args.threads) device('cpu').threads = Number(args.threads);
   const { threads } = device('cpu');
+  // Measured as users run it: bundled JavaScript, without the development loader's helpers around every function.
+  await build({
+    entryPoints: [join(here, 'ours.ts')],
+    outfile: bundle,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    alias: { anneal: join(here, '../lib/index.ts') },
+    logLevel: 'error',
+  });
   const peak = await measurePeak();
   const machine = { processor: cpus()[0]?.model ?? 'unknown', threads, fmaPeakGflops: peak / 1e9, ...cpuInfo() };
   console.log(
