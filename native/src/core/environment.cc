@@ -6,6 +6,7 @@ namespace anneal {
 namespace {
 
 constexpr double kSlots = 1 << 24;
+constexpr int64_t kMostBytes = int64_t{1} << 50;
 
 void freeList(TensorList* list) {
   delete[] list->views;
@@ -61,6 +62,7 @@ double Environment::take(Slot*& slot) {
 }
 
 double Environment::create(int64_t bytes, const char* forOp) {
+  if (bytes < 0 || bytes > kMostBytes) throw OutOfMemory(std::string(forOp) + ": asked for a number of bytes that no machine has");
   Block block = memory_.allocate(bytes, forOp);
   Slot* slot;
   const double handle = take(slot);
