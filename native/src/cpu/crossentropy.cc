@@ -84,55 +84,109 @@ ANNEAL_ALWAYS Acc<T> exponentials(const T* x, int64_t n, Acc<T> m) {
   return s;
 }
 
-/** (1-s) w[y] (-log p[y]) + s/K sum_c w[c] (-log p[c]), with -log p[c] = log sum - (x[c] - m). */
+constexpr int64_t kBlock = 32, kFew = 32;
+
+/** Maximum and sum of a block of rows of few classes: vectors run across the rows. */
 template <class T>
-Acc<T> hardRow(const Operands<T>& o, const T* x, int64_t y, Acc<T>* stats) {
+void fewClasses(const T* x, int64_t rows, int64_t n, Acc<T>* m, Acc<T>* s) {
   using A = Acc<T>;
-  const int64_t n = o.shape.classes;
-  const A m = maximum(x, n), sum = exponentials(x, n, m), logSum = mlog(sum);
-  stats[0] = m;
-  stats[1] = sum;
-  A loss = o.keep * o.weightOf(y) * (logSum - (A(x[y]) - m));
-  if (o.spread != 0) {
-    A shifted = 0;
-    if (o.weight) {
-#pragma omp simd reduction(+ : shifted)
-      for (int64_t i = 0; i < n; ++i) shifted += o.weight[i] * (A(x[i]) - m);
-    } else {
-#pragma omp simd reduction(+ : shifted)
-      for (int64_t i = 0; i < n; ++i) shifted += A(x[i]) - m;
-    }
-    loss += o.spread * (o.total * logSum - shifted);
+  A column[kFew][kBlock] = {};
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t k = 0; k < n; ++k) column[k][r] = A(x[r * n + k]);
+#pragma omp simd
+  for (int64_t r = 0; r < kBlock; ++r) {
+    m[r] = -__builtin_inff();
+    s[r] = 0;
   }
-  return loss;
+  for (int64_t k = 0; k < n; ++k)
+#pragma omp simd
+    for (int64_t r = 0; r < kBlock; ++r) m[r] = column[k][r] > m[r] ? column[k][r] : m[r];
+  for (int64_t k = 0; k < n; ++k)
+#pragma omp simd
+    for (int64_t r = 0; r < kBlock; ++r) s[r] += expNegative(column[k][r] - m[r]);
 }
 
-/** sum_c w[c] t'[c] (-log p[c]), with t' = (1-s) t + s/K. */
+/** A row's loss is mass * log(sum of exponentials) - shifted, with shifted = sum_c q[c] (x[c] - m) and mass = sum_c q[c] for target weights q. */
+template <class A>
+struct Parts {
+  A mass, shifted;
+};
+
+/** q[c] = [c = y] (1-s) w[y] + s/K w[c]. */
 template <class T>
-Acc<T> softRow(const Operands<T>& o, const T* x, const T* t, Acc<T>* stats) {
+Parts<Acc<T>> hardParts(const Operands<T>& o, const T* x, int64_t y, Acc<T> m) {
   using A = Acc<T>;
-  const int64_t n = o.shape.classes;
-  const A m = maximum(x, n), sum = exponentials(x, n, m), keep = o.keep, spread = o.spread;
+  const A own = o.keep * o.weightOf(y);
+  A all = 0;
+  if (o.spread != 0 && o.weight) {
+#pragma omp simd reduction(+ : all)
+    for (int64_t i = 0; i < o.shape.classes; ++i) all += o.weight[i] * (A(x[i]) - m);
+  } else if (o.spread != 0) {
+#pragma omp simd reduction(+ : all)
+    for (int64_t i = 0; i < o.shape.classes; ++i) all += A(x[i]) - m;
+  }
+  return {own + o.spread * o.total, own * (A(x[y]) - m) + (o.spread != 0 ? o.spread * all : A(0))};
+}
+
+/** q[c] = w[c] ((1-s) t[c] + s/K). */
+template <class T>
+Parts<Acc<T>> softParts(const Operands<T>& o, const T* x, const T* t, Acc<T> m) {
+  using A = Acc<T>;
+  const A keep = o.keep, spread = o.spread;
   A mass = 0, shifted = 0;
   if (o.weight) {
 #pragma omp simd reduction(+ : mass, shifted)
-    for (int64_t i = 0; i < n; ++i) {
-      const A share = o.weight[i] * (keep * A(t[i]) + spread);
-      mass += share;
-      shifted += share * (A(x[i]) - m);
+    for (int64_t i = 0; i < o.shape.classes; ++i) {
+      const A q = o.weight[i] * (keep * A(t[i]) + spread);
+      mass += q;
+      shifted += q * (A(x[i]) - m);
     }
   } else {
 #pragma omp simd reduction(+ : mass, shifted)
-    for (int64_t i = 0; i < n; ++i) {
-      const A share = keep * A(t[i]) + spread;
-      mass += share;
-      shifted += share * (A(x[i]) - m);
+    for (int64_t i = 0; i < o.shape.classes; ++i) {
+      const A q = keep * A(t[i]) + spread;
+      mass += q;
+      shifted += q * (A(x[i]) - m);
     }
   }
-  stats[0] = m;
-  stats[1] = sum;
-  stats[2] = mass;
-  return mass * mlog(sum) - shifted;
+  return {mass, shifted};
+}
+
+/** The loss of rows [r0, r0 + rows), at most kBlock of them. */
+template <class T>
+Acc<T> blockLoss(const Operands<T>& o, int64_t r0, int64_t rows, Acc<T>* stats) {
+  using A = Acc<T>;
+  const int64_t n = o.shape.classes;
+  A m[kBlock], s[kBlock], mass[kBlock] = {}, shifted[kBlock] = {};
+  const T* x = o.x + r0 * n;
+  const auto counts = [&](int64_t r) { return o.soft || o.hard[r0 + r] != o.shape.ignore; };
+  const bool few = n <= kFew;
+  if (few) fewClasses(x, rows, n, m, s);
+  for (int64_t r = 0; r < kBlock; ++r) {
+    if (r >= rows || !counts(r)) {
+      m[r] = 0;
+      s[r] = 1;
+      continue;
+    }
+    const T* row = x + r * n;
+    if (!few) {
+      m[r] = maximum(row, n);
+      s[r] = exponentials(row, n, m[r]);
+    }
+    const Parts<A> p = o.soft ? softParts(o, row, o.soft + (r0 + r) * n, m[r]) : hardParts(o, row, o.hard[r0 + r], m[r]);
+    mass[r] = p.mass;
+    shifted[r] = p.shifted;
+  }
+  A loss = 0;
+#pragma omp simd reduction(+ : loss)
+  for (int64_t r = 0; r < kBlock; ++r) loss += mass[r] * mlog(s[r]) - shifted[r];
+  for (int64_t r = 0; r < rows; ++r) {
+    A* out = stats + (r0 + r) * o.stride();
+    out[0] = m[r];
+    out[1] = s[r];
+    if (o.soft) out[2] = mass[r];
+  }
+  return loss;
 }
 
 /** in: logits, target, weight; out: sum, count (the weights of the rows that are not ignored), statistics per row. */
@@ -141,27 +195,23 @@ void crossEntropy(const Call& c) {
     using T = decltype(tag);
     using A = Acc<T>;
     const Operands<T> o(c, 0);
-    const auto [rows, classes, smoothing, ignore] = o.shape;
+    const int64_t rows = o.shape.rows;
     require(c.out[0].n == 1 && c.out[1].n == 1 && c.out[2].n == rows * o.stride(), "crossEntropy: outputs");
     require(c.out[0].dtype == dtypeOfAcc<A>() && c.out[1].dtype == c.out[0].dtype && c.out[2].dtype == c.out[0].dtype, "crossEntropy: dtypes");
     A* stats = c.out[2].as<A>();
-    const int64_t cost = 8 * classes + 16;  // an exponential is worth several plain operations
     double count = static_cast<double>(rows);
     if (o.hard) {
       checkTargets(o.hard, o.shape);
-      count = orderedSum(rows, 1024, 1, [&, ignored = ignore](int64_t begin, int64_t end) {
+      count = orderedSum(rows, 1024, 1, [&](int64_t begin, int64_t end) {
         double sum = 0;
-        for (int64_t r = begin; r < end; ++r) sum += o.hard[r] == ignored ? 0.0 : static_cast<double>(o.weightOf(o.hard[r]));
+        for (int64_t r = begin; r < end; ++r) sum += o.hard[r] == o.shape.ignore ? 0.0 : static_cast<double>(o.weightOf(o.hard[r]));
         return sum;
       });
     }
-    const double sum = orderedSum(rows, 1, cost, [&, n = classes, ignored = ignore](int64_t begin, int64_t end) {
+    const int64_t cost = 4 * o.shape.classes + 16;  // an exponential is worth several plain operations
+    const double sum = orderedSum(rows, kBlock, cost, [&](int64_t begin, int64_t end) {
       double part = 0;
-      for (int64_t r = begin; r < end; ++r) {
-        A* row = stats + r * o.stride();
-        if (o.soft) part += static_cast<double>(softRow(o, o.x + r * n, o.soft + r * n, row));
-        else if (o.hard[r] != ignored) part += static_cast<double>(hardRow(o, o.x + r * n, o.hard[r], row));
-      }
+      for (int64_t r = begin; r < end; r += kBlock) part += static_cast<double>(blockLoss(o, r, r + kBlock < end ? kBlock : end - r, stats));
       return part;
     });
     *c.out[0].as<A>() = static_cast<A>(sum);
@@ -219,7 +269,7 @@ void crossEntropyGrad(const Call& c) {
     const A g = *c.in[0].as<A>();
     const A* stats = c.in[4].as<A>();
     T* dx = c.out[0].as<T>();
-    parallelRows(o.shape.rows, 8 * n + 16, [&](int64_t r) {
+    parallelRows(o.shape.rows, 4 * n + 16, [&](int64_t r) {
       const T* x = o.x + r * n;
       const A* row = stats + r * o.stride();
       if (o.soft) return softGradient(o, g, x, o.soft + r * n, row, dx + r * n);

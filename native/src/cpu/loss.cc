@@ -30,7 +30,10 @@ struct Huber {
 };
 /** (1-t) x + (1 + (q-1) t) log(1 + e^-x); derivatives (1 + (q-1) t) sigmoid(x) - q t and -x + (q-1) log(1 + e^-x). */
 struct Bce {
-  template <class A> static ANNEAL_FN A softplus(A x) { return (x > A(0) ? x : A(0)) + mlog1p(mexp(x > A(0) ? -x : x)); }
+  template <class A> static ANNEAL_FN A softplus(A x) {
+    const A e = expNegative(x > A(0) ? -x : x), u = A(1) + e;  // u is in [1, 2]: log(1 + e) needs none of mlog1p's cases
+    return (x > A(0) ? x : A(0)) + mlog(u) + (e - (u - A(1))) / u;
+  }
   template <class A> static ANNEAL_FN A f(A x, A t, A, A q) { return (A(1) - t) * x + (A(1) + (q - A(1)) * t) * softplus(-x); }
   template <class A> static ANNEAL_FN A dx(A x, A t, A, A q) { return (A(1) + (q - A(1)) * t) * msigmoid(x) - q * t; }
   template <class A> static ANNEAL_FN A dt(A x, A, A, A q) { return (q - A(1)) * softplus(-x) - x; }

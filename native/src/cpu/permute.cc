@@ -1,7 +1,7 @@
 // Moving elements: one strided copy serves permute, broadcast, slices, concatenation and padding.
 #include <cstring>
 
-#include "cpu/kernel.h"
+#include "cpu/transpose.h"
 
 ANNEAL_KERNELS_BEGIN
 namespace {
@@ -70,15 +70,14 @@ void overRows(const Walk& w, Run run) {
   });
 }
 
-/** The last dimension is contiguous in the output and dimension `across` in the input: tiles, so that both sides use whole cache lines. */
+/** The last dimension is contiguous in the output and dimension `across` in the input: a transpose for each place in the other dimensions. */
 template <class T>
 void transposed(const Walk& w, int across, const T* x, T* y) {
-  constexpr int64_t kTile = 64 / sizeof(T) > 16 ? 64 / sizeof(T) : 16;
+  constexpr int64_t kStrip = 256 / sizeof(T);
   const int last = w.rank - 1;
-  const int64_t rows = w.dims[across], columns = w.dims[last], ty = w.target[across], sx = w.source[last];
-  const int64_t strips = (rows + kTile - 1) / kTile;
-  // The other dimensions, and strips of `across`, are the work that threads share.
-  parallelRows(w.n / (rows * columns) * strips, kTile * columns, [&](int64_t task) {
+  const int64_t rows = w.dims[across], columns = w.dims[last], strips = (rows + kStrip - 1) / kStrip;
+  // Threads share strips of `across`.
+  parallelRows(w.n / (rows * columns) * strips, (rows < kStrip ? rows : kStrip) * columns, [&](int64_t task) {
     int64_t rest = task / strips, from = w.from, to = w.to;
     for (int d = last - 1; d >= 0; --d) {
       if (d == across) continue;
@@ -87,14 +86,8 @@ void transposed(const Walk& w, int across, const T* x, T* y) {
       from += k * w.source[d];
       to += k * w.target[d];
     }
-    const int64_t r0 = task % strips * kTile, r1 = r0 + kTile < rows ? r0 + kTile : rows;
-    const T* px = x + from;
-    T* py = y + to;
-    for (int64_t c0 = 0; c0 < columns; c0 += kTile) {
-      const int64_t c1 = c0 + kTile < columns ? c0 + kTile : columns;
-      for (int64_t r = r0; r < r1; ++r)
-        for (int64_t k = c0; k < c1; ++k) py[r * ty + k] = px[r + k * sx];
-    }
+    const int64_t begin = task % strips * kStrip, end = begin + kStrip < rows ? begin + kStrip : rows;
+    transposeMatrix(x + from + begin, w.source[last], columns, end - begin, y + to + begin * w.target[across], w.target[across]);
   });
 }
 

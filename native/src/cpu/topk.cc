@@ -35,8 +35,22 @@ void best(const T* x, int64_t n, int64_t k, T* values, int32_t* index, bool larg
     index[i] = static_cast<int32_t>(i);
   }
   for (int64_t at = k / 2 - 1; at >= 0; --at) sink(values, index, k, at, values[at], index[at], largest);
-  for (int64_t i = k; i < n; ++i)
-    if (before(x[i], static_cast<int32_t>(i), values[0], index[0], largest)) sink(values, index, k, 0, x[i], static_cast<int32_t>(i), largest);
+  // Most elements do not come near: blocks in which none beats the worst kept are passed over. (A NaN beats nothing here, and is looked at.)
+  constexpr int64_t kBlock = 64;
+  for (int64_t at = k; at < n; at += kBlock) {
+    const int64_t end = at + kBlock < n ? at + kBlock : n;
+    const Acc<T> worst(values[0]);
+    bool any = false;
+    if (largest) {
+#pragma omp simd reduction(| : any)
+      for (int64_t i = at; i < end; ++i) any |= !(Acc<T>(x[i]) <= worst);
+    } else {
+#pragma omp simd reduction(| : any)
+      for (int64_t i = at; i < end; ++i) any |= !(Acc<T>(x[i]) >= worst);
+    }
+    for (int64_t i = at; i < end && any; ++i)
+      if (before(x[i], static_cast<int32_t>(i), values[0], index[0], largest)) sink(values, index, k, 0, x[i], static_cast<int32_t>(i), largest);
+  }
   // The root is the worst: to the back with it, again and again.
   for (int64_t size = k - 1; size > 0; --size) {
     const T v = values[size];
