@@ -26,8 +26,9 @@ struct Sum : OnePlane {
     for (int64_t j = 0; j < n; ++j) s[j] = 0;
   }
   void row(double* s, int64_t offset, int64_t n, const Place&) const {
-    for (int64_t i = 0; i < n; i += kRun) {
-      const int64_t m = n - i < kRun ? n - i : kRun, quarter = m / 4;
+    constexpr int64_t kShort = 1024;
+    for (int64_t i = 0; i < n; i += kShort) {
+      const int64_t m = n - i < kShort ? n - i : kShort, quarter = m / 4;
       const T *a = x + offset + i, *b = a + quarter, *d = b + quarter, *e = d + quarter;
       A s0 = 0, s1 = 0, s2 = 0, s3 = 0;
 #pragma omp simd reduction(+ : s0, s1, s2, s3)
