@@ -37,6 +37,18 @@ struct PoolShape {
   int64_t outputs() const { return n * c * oh * ow; }
 };
 
+/** Values as they are computed with: `from` itself, or converted into `room`. Apart from other work, which then stays in vectors (f16's does not). */
+template <class T, class W>
+ANNEAL_ALWAYS const Acc<T>* widen(const T* from, Acc<T>* room, W width) {
+  if constexpr (std::is_same_v<T, Acc<T>>) {
+    return from;
+  } else {
+#pragma omp simd
+    for (int64_t j = 0; j < width; ++j) room[j] = Acc<T>(from[j]);
+    return room;
+  }
+}
+
 /** [begin, end) of something, clipped. */
 struct Range {
   int64_t begin, end;
@@ -80,23 +92,22 @@ void maxForward(const Call& call, const PoolShape& s) {
       const Range columns = under(ow, s.sw, s.kw, s.pw, s.w);
       eachTile(s.c, [&](int64_t c0, auto width) {
         const int64_t out = (row * s.ow + ow) * s.c + c0;
-        A best[kTile];
-        int32_t place[kTile];
-        const int32_t start = static_cast<int32_t>((rows.begin - top) * s.kw + columns.begin - left);
-        const T* first = image + (rows.begin * s.w + columns.begin) * s.c + c0;
+        A best[kTile], place[kTile], room[kTile];  // places as floats: lanes of one width
+        const A start = A((rows.begin - top) * s.kw + columns.begin - left);
+        const A* first = widen(image + (rows.begin * s.w + columns.begin) * s.c + c0, room, width);
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) {
-          best[j] = A(first[j]);
+          best[j] = first[j];
           place[j] = start;
         }
         for (int64_t ih = rows.begin; ih < rows.end; ++ih) {
           for (int64_t iw = columns.begin; iw < columns.end; ++iw) {
-            const T* from = image + (ih * s.w + iw) * s.c + c0;
-            const int32_t here = static_cast<int32_t>((ih - top) * s.kw + iw - left);
+            const A* from = widen(image + (ih * s.w + iw) * s.c + c0, room, width);
+            const A here = A((ih - top) * s.kw + iw - left);
             if (here == start) continue;
 #pragma omp simd
             for (int64_t j = 0; j < width; ++j) {
-              const A v = A(from[j]);
+              const A v = from[j];
               const bool wins = v > best[j] || v != v;
               best[j] = wins ? v : best[j];
               place[j] = wins ? here : place[j];
@@ -106,7 +117,7 @@ void maxForward(const Call& call, const PoolShape& s) {
         if (s.flag) {
 #pragma omp simd
           for (int64_t j = 0; j < width; ++j) {
-            place[j] = best[j] > A(0) ? place[j] : int32_t(kNowhere<I>);
+            place[j] = best[j] > A(0) ? place[j] : A(kNowhere<I>);
             best[j] = best[j] <= A(0) ? A(0) : best[j];
           }
         }
@@ -114,7 +125,7 @@ void maxForward(const Call& call, const PoolShape& s) {
         for (int64_t j = 0; j < width; ++j) y[out + j] = T(best[j]);
         if (!at) return;
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) at[out + j] = static_cast<I>(place[j]);
+        for (int64_t j = 0; j < width; ++j) at[out + j] = static_cast<I>(static_cast<int32_t>(place[j]));
       });
     }
   });
@@ -137,7 +148,7 @@ void maxBackward(const Call& call, const PoolShape& s) {
       eachTile(s.c, [&](int64_t c0, auto width) {
         const int64_t in = (row * s.w + iw) * s.c + c0;
         A sum[kTile];
-        for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
+        bool fresh = have == nullptr;  // the first window sets, the others add: no pass of zeros
         if (have) {
 #pragma omp simd
           for (int64_t j = 0; j < width; ++j) sum[j] = A(have[in + j]);
@@ -146,15 +157,23 @@ void maxBackward(const Call& call, const PoolShape& s) {
           for (int64_t ow = columns.begin; ow < columns.end; ++ow) {
             const int64_t out = ((image + oh) * s.ow + ow) * s.c + c0;
             const int32_t here = static_cast<int32_t>((ih + s.ph - oh * s.sh) * s.kw + iw + s.pw - ow * s.sw);
-            const T* from = g + out;
+            A room[kTile];
+            const A* from = widen(g + out, room, width);
             const I* place = at + out;
+            const auto visit = [&](auto first) {
 #pragma omp simd
-            for (int64_t j = 0; j < width; ++j) {
-              const A v = A(from[j]);  // loaded whether it is wanted or not: a conditional load is no vector
-              sum[j] += static_cast<int32_t>(place[j]) == here ? v : A(0);
-            }
+              for (int64_t j = 0; j < width; ++j) {
+                const A v = from[j];  // loaded whether it is wanted or not: a conditional load is no vector
+                const A mine = static_cast<int32_t>(place[j]) == here ? v : A(0);
+                sum[j] = first ? mine : sum[j] + mine;
+              }
+            };
+            fresh ? visit(std::true_type()) : visit(std::false_type());
+            fresh = false;
           }
         }
+        if (fresh)
+          for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) dx[in + j] = T(sum[j]);
       });
@@ -217,7 +236,7 @@ void averageBackward(const Call& call, const PoolShape& s) {
       eachTile(s.c, [&](int64_t c0, auto width) {
         const int64_t in = (row * s.w + iw) * s.c + c0;
         A sum[kTile];
-        for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
+        bool fresh = have == nullptr;  // the first window sets, the others add: no pass of zeros
         if (have) {
 #pragma omp simd
           for (int64_t j = 0; j < width; ++j) sum[j] = A(have[in + j]);
@@ -226,10 +245,16 @@ void averageBackward(const Call& call, const PoolShape& s) {
           for (int64_t ow = columns.begin; ow < columns.end; ++ow) {
             const T* from = g + ((image + oh) * s.ow + ow) * s.c + c0;
             const A scale = even ? scaleOfAll : share<A>(s, oh, ow);
+            const auto visit = [&](auto first) {
 #pragma omp simd
-            for (int64_t j = 0; j < width; ++j) sum[j] += A(from[j]) * scale;
+              for (int64_t j = 0; j < width; ++j) sum[j] = first ? A(from[j]) * scale : sum[j] + A(from[j]) * scale;
+            };
+            fresh ? visit(std::true_type()) : visit(std::false_type());
+            fresh = false;
           }
         }
+        if (fresh)
+          for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
 #pragma omp simd
         for (int64_t j = 0; j < width; ++j) dx[in + j] = T(sum[j]);
       });
