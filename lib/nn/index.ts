@@ -6,5 +6,5 @@ export { Dropout, Dropout2d } from './dropout.ts';
 export * as init from './init.ts';
 export { Embedding, Flatten, Identity, Linear } from './linear.ts';
 export { assign, Buffer, Module, type StateDict } from './module.ts';
-export { Lambda, type Layer, Sequential } from './sequential.ts';
 export { BatchNorm2d, GroupNorm, LayerNorm, RMSNorm } from './norm.ts';
+export { Lambda, type Layer, Sequential } from './sequential.ts';

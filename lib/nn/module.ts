@@ -77,7 +77,8 @@ export abstract class Module {
     for (const [name, t] of this.named()) {
       if (!(t instanceof Parameter) || seen.has(t)) continue;
       seen.add(t);
-      t.name = name;
+      // A part of a model lists its parameters too, to freeze them say: the longer name stays.
+      if (t.name === '' || name.endsWith(`.${t.name}`)) t.name = name;
       yield [name, t];
     }
   }
@@ -166,7 +167,8 @@ export function assign(to: Tensor, from: Tensor): void {
   to.storage.version++;
 }
 
-/** Tells every module its path, which keys its random numbers. Trainer and Stepper call it. */
+/** Tells every module its path, which keys its random numbers, and every parameter its name. Trainer and Stepper call it. */
 export function assignPaths(root: Module): void {
   for (const [path, m] of root.namedModules()) m.path = path;
+  for (const [name, p] of root.namedParameters()) p.name = name;
 }

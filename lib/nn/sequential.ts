@@ -16,7 +16,8 @@ export class Sequential extends Module {
   constructor(...layers: Layer[]) {
     super();
     layers.forEach((layer, i) => {
-      if (!(layer instanceof Module)) throw new ConfigError(`Sequential: argument ${i} is not a Module. Wrap a function in new Lambda(fn).`);
+      if (!(layer instanceof Module))
+        throw new ConfigError(`Sequential: argument ${i} is not a Module. Wrap a function in new Lambda(fn).`);
     });
     this.layers = layers;
   }

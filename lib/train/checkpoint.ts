@@ -28,20 +28,25 @@ export async function stageCheckpoint(
   options: WriteCheckpointOptions = {},
 ): Promise<() => Promise<Checkpoint>> {
   const optimizer = stepper.optimizer.stateDict();
-  const state: SavedState = {
-    stepper: stepper.state(),
-    rng: rngState(),
-    optimizer: { kind: optimizer.kind, groups: optimizer.groups },
-    extra: extra.json ?? null,
-  };
-  const files: Record<string, string | AsyncIterable<Uint8Array>> = { 'state.json': JSON.stringify(state) };
+  const rng = rngState();
   const tensors = {
     'weights.safetensors': stepper.model.stateDict(),
     'optimizer.safetensors': optimizer.tensors,
     ...extra.tensors,
   };
-  for (const [name, map] of Object.entries(tensors)) files[name] = await encoded(map);
-  return () => writeCheckpoint(dir, state.stepper.attempts, files, options);
+  // All reads are queued before the first is awaited: steps queued from now on come after every one of them.
+  const [own, ...contents] = await Promise.all([stepper.state(), ...Object.values(tensors).map(encoded)]);
+  const state: SavedState = {
+    stepper: own,
+    rng,
+    optimizer: { kind: optimizer.kind, groups: optimizer.groups },
+    extra: extra.json ?? null,
+  };
+  const files: Record<string, string | AsyncIterable<Uint8Array>> = { 'state.json': JSON.stringify(state) };
+  Object.keys(tensors).forEach((name, i) => {
+    files[name] = contents[i] as AsyncIterable<Uint8Array>;
+  });
+  return () => writeCheckpoint(dir, own.attempts, files, options);
 }
 
 /** Writes a checkpoint of the stepper now. */

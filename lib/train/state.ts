@@ -1,8 +1,12 @@
 import { CheckpointError } from '../native/errors.ts';
-import type { Module, StateDict } from '../nn/module.ts';
+import { assign, type Module, type StateDict } from '../nn/module.ts';
+import { zeros } from '../ops/create.ts';
+import { where } from '../ops/select.ts';
+import type { Optimizer } from '../optim/index.ts';
+import { noGrad } from '../tensor/context.ts';
 import { fromHost } from '../tensor/create.ts';
 import type { DType } from '../tensor/dtype.ts';
-import { persistent } from '../tensor/scope.ts';
+import { persistent, scope } from '../tensor/scope.ts';
 import { type HostArray, hostArray, Tensor } from '../tensor/tensor.ts';
 import { encodeSafetensors, readSafetensors, type SafetensorsEntry, writeSafetensors } from './safetensors.ts';
 
@@ -78,6 +82,15 @@ export async function loadSafetensors(path: string): Promise<StateDict> {
     return state;
   } finally {
     await file.close();
+  }
+}
+
+/** Zeroes what belongs to parameters without an update so far: where the call that did so was dropped, memory holds anything. */
+export function renewState(optimizer: Optimizer): void {
+  const { tensors } = optimizer.stateDict();
+  for (const [name, t] of tensors) {
+    const updates = tensors.get(name.replace(/[^/]*$/, 'step')) as Tensor;
+    if (t !== updates) scope(() => noGrad(() => assign(t, where(updates.gt(0), t, zeros([], { dtype: t.dtype })))));
   }
 }
 

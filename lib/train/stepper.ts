@@ -6,10 +6,11 @@ import { Optimizer, StepState } from '../optim/index.ts';
 import { Schedule } from '../schedule/index.ts';
 import { bind, type Precision, type Rng } from '../tensor/context.ts';
 import { scope } from '../tensor/scope.ts';
-import { type Parameter, Tensor } from '../tensor/tensor.ts';
+import { Parameter, Tensor } from '../tensor/tensor.ts';
 import { type AnyWindow, rowsIn, type TensorBatch, toTensors } from './batch.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { Seeding } from './seeding.ts';
+import { renewState } from './state.ts';
 
 export interface StepperOptions {
   model: Module;
@@ -101,6 +102,8 @@ export class Stepper {
   #attempts = 0;
   #applied = 0;
   #tableEnd = -1;
+  /** The last step that failed on the device, or that was in flight then. */
+  #recovered = 0;
   /** Multiplies every learning rate: the plateau rule and live control. */
   lrScale = 1;
 
@@ -116,7 +119,6 @@ export class Stepper {
     this.clipNorm = clipNorm;
     this.#seed = seed;
     assignPaths(model);
-    for (const _ of model.namedParameters());
   }
 
   /** Steps applied; skipped ones do not count, and do not advance the schedule. Up to date once a step's result has arrived. */
@@ -164,7 +166,10 @@ export class Stepper {
     const peak = this.optimizer.groups[0]?.lr ?? 0;
     return {
       read: async () => {
-        const { gradNorm, applied, foundInf, t, rateFactor, values } = await report;
+        const { gradNorm, applied, foundInf, t, rateFactor, values } = await report.catch((error: unknown) => {
+          this.#recover(step);
+          throw error;
+        });
         this.#applied = t;
         const loss = Seeding.checked(values);
         const sampleIds = window.ids ?? new Int32Array(0);
@@ -216,6 +221,18 @@ export class Stepper {
     this.#tableEnd = -1;
   }
 
+  /**
+   * What is queued behind a call that failed is dropped until the host hears of it: first values of learning rates, shadows and optimizer
+   * state too. They are given again.
+   */
+  #recover(failed: number): void {
+    if (failed <= this.#recovered) return;
+    this.#recovered = this.#attempts; // the steps in flight failed with it
+    this.#tableEnd = -1;
+    for (const p of this.optimizer.parameters) if (p instanceof Parameter) p.shadowVersion = -1;
+    renewState(this.optimizer);
+  }
+
   #refuseLeftovers(): void {
     for (const p of this.optimizer.parameters)
       if (p.grad)
@@ -249,9 +266,11 @@ export class Stepper {
     return (await loadCheckpoint(dir, this)) !== undefined;
   }
 
-  /** JSON state; the optimizer's and the model's tensors are saved beside it (lib/train/state.ts). */
-  state(): StepperState {
-    return { attempts: this.#attempts, applied: this.#applied, seed: this.#seed, cursor: this.cursor };
+  /** JSON state as of the last step queued; the optimizer's and the model's tensors are saved beside it (lib/train/state.ts). */
+  async state(): Promise<StepperState> {
+    const now = { attempts: this.#attempts, seed: this.#seed, cursor: this.cursor };
+    const { t } = await this.#state.read(); // the host may not have heard of the last steps yet
+    return { ...now, applied: t };
   }
   load(state: StepperState): void {
     this.#attempts = state.attempts;
