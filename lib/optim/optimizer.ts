@@ -327,15 +327,13 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
 
 const label = (p: Tensor): string => (p instanceof Parameter && p.name ? p.name : String(p));
 
-/** The device has been told to write `param`, and its shadow if that was true before. */
+/** The device has been told to write `param` and its shadow; a skipped step leaves both, so the shadow is current if it was before. */
 function written(param: Tensor): void {
   const { storage } = param;
-  const current = param instanceof Parameter && param.shadow !== null && param.shadowVersion === storage.version;
-  storage.version++;
-  if (!current) return;
-  const { shadow } = param as Parameter & { shadow: Tensor };
-  shadow.storage.version++;
-  (param as Parameter).shadowVersion = storage.version;
+  const before = storage.version++;
+  if (!(param instanceof Parameter) || param.shadow === null) return;
+  param.shadow.storage.version++;
+  if (param.shadowVersion === before) param.shadowVersion = storage.version;
 }
 
 function withoutUndefined<T extends object>(options: T): T {

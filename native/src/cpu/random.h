@@ -1,7 +1,12 @@
 // Philox words in element order, for kernels that draw. Element e has word e & 3 of block e >> 2; see core/philox.h.
 #pragma once
 #if defined(__SSE2__)
+// GCC 12 warns of its own _mm512_undefined inside.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 #include <cstring>
 
