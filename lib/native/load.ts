@@ -107,6 +107,21 @@ function failure(attempts: readonly Attempt[], root: string, cause: unknown): An
 
 const text = (error: unknown) => (error instanceof Error ? error.message : String(error)).split('\nRequire stack')[0] as string;
 
+/**
+ * OpenMP's threads wait for the next parallel loop by spinning, for milliseconds unless told otherwise: where processors are shared (with the
+ * JavaScript thread, loader threads, other processes) they starve those that have work. A tenth of that spans the gaps within a step. The
+ * library reads its settings once, when it is loaded; what the user has set stays.
+ */
+function withShortSpin<T>(load: () => T): T {
+  if (process.env.GOMP_SPINCOUNT !== undefined || process.env.OMP_WAIT_POLICY !== undefined) return load();
+  process.env.GOMP_SPINCOUNT = '10000';
+  try {
+    return load();
+  } finally {
+    delete process.env.GOMP_SPINCOUNT;
+  }
+}
+
 function search(): unknown {
   const root = packageRoot();
   const require = createRequire(join(root, 'package.json'));
@@ -114,7 +129,7 @@ function search(): unknown {
 
   const load = (path: string): unknown => {
     try {
-      return require(path);
+      return withShortSpin(() => require(path));
     } catch (error) {
       attempts.push({ path, reason: text(error) });
       throw failure(attempts, root, error);

@@ -69,8 +69,10 @@ const declared = new Map<string, NativeOp>();
 
 /** Declares that TypeScript uses the native op `name`. */
 export function nativeOp(name: string): NativeOp {
-  let op = declared.get(name);
-  if (!op) declared.set(name, (op = { name, id: -1 }));
+  const known = declared.get(name);
+  if (known) return known;
+  const op = { name, id: -1 };
+  declared.set(name, op);
   return op;
 }
 /** Names of all ops that have been declared; the registry test holds them against the native table. */
