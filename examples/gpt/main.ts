@@ -39,8 +39,9 @@ async function validate(model: Gpt, loader: data.Loader): Promise<number> {
         return { read: losses.crossEntropy(model.forward(tokens), next).mean().item() };
       }),
     );
-    sum += (await loss.read) * x.shape[0]!;
-    count += x.shape[0]!;
+    const rows = x.shape[0] as number;
+    sum += (await loss.read) * rows;
+    count += rows;
   }
   return sum / count;
 }

@@ -39,5 +39,9 @@ export function zerosLike(x: Tensor): Tensor {
 /** Whole numbers 0, 1, ..., n - 1 as i32 [n]. */
 export function arange(n: number): Tensor {
   checkNumber('arange', n, 'n', 0, 2 ** 31 - 1);
-  return fromHost(Int32Array.from({ length: n }, (_, i) => i), [n], 'i32');
+  return fromHost(
+    Int32Array.from({ length: n }, (_, i) => i),
+    [n],
+    'i32',
+  );
 }

@@ -1,6 +1,6 @@
 import { checkOptions } from '../native/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import { cast, checkFloat, checkShapeIs, dense, nativeOp, record, records, run, unwritten } from './define.ts';
+import { cast, checkFloat, dense, nativeOp, record, records, run, unwritten } from './define.ts';
 import { inputGradient, linear, type Types, weightGradients } from './linear.ts';
 import { product, rowsOf } from './matmul.ts';
 import { computeCopy, weightCopy } from './precision.ts';
@@ -46,8 +46,8 @@ export function feedForward(x: Tensor, up: Affine, down: Affine, options: FeedFo
   const out = linear(hidden, w2.detach(), down.bias?.detach() ?? null, plus ? { residual: plus } : {});
   if (!slope) return out;
 
-  const one: Types = { x: x.dtype, weight: up.weight.dtype, bias: up.bias && up.bias.dtype };
-  const two: Types = { x: a.dtype, weight: down.weight.dtype, bias: down.bias && down.bias.dtype };
+  const one: Types = { x: x.dtype, weight: up.weight.dtype, bias: up.bias?.dtype };
+  const two: Types = { x: a.dtype, weight: down.weight.dtype, bias: down.bias?.dtype };
   const xShape = x.shape;
   const residualType = residual?.dtype;
   record('feedForward', [x, ...given], [out], [a, w1, hidden, slope, w2], ([grad], saved, back) => {

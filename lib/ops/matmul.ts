@@ -1,19 +1,7 @@
-import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { checkOptions, ShapeError } from '../native/errors.ts';
 import { broadcastShapes, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
-import {
-  attach,
-  type Backward,
-  cast,
-  checkDevice,
-  checkFloat,
-  checkShapeIs,
-  dense,
-  nativeOp,
-  record,
-  run,
-  unwritten,
-} from './define.ts';
+import { attach, cast, checkDevice, checkFloat, dense, nativeOp, record, run, unwritten } from './define.ts';
 import { broadcastTo } from './index.ts';
 import { computeCopy, computeDType, weightCopy } from './precision.ts';
 import { sumTo } from './reduce.ts';
