@@ -77,12 +77,16 @@ function maskStrides(op: string, mask: Tensor | null, p: Plan): number[] {
   return strides;
 }
 
-function dropoutAttributes(op: string, dropout: AttentionOptions['dropout']): number[] {
+/** The draw (native/src/cpu/random.h), and the dropout's own: threshold and 1 / (1 - p). */
+function dropoutAttributes(op: string, dropout: AttentionOptions['dropout'], p: Plan): { draw: number[]; own: number[] } {
   const given = dropout ?? 0;
-  const p = checkNumber(op, typeof given === 'object' ? given.p : given, 'dropout', 0, 1);
-  if (p === 0) return [0, 1, 0, 0, 0, 0, 0];
+  const rate = checkNumber(op, typeof given === 'object' ? given.p : given, 'dropout', 0, 1);
+  if (rate === 0) return { draw: [0, 0, 0, 0, 0], own: [0, 1] };
   const { attributes, rowOffset } = typeof given === 'object' ? given.draw : nextDraw(op);
-  return [Math.floor(p * 2 ** 32), p < 1 ? 1 / (1 - p) : 0, ...attributes, rowOffset];
+  return {
+    draw: [...attributes, rowOffset * p.heads * p.tq * p.tk],
+    own: [Math.floor(rate * 2 ** 32), rate < 1 ? 1 / (1 - rate) : 0],
+  };
 }
 
 /** The attributes of native/src/cpu/attention.h, and the mask as it goes there. */
@@ -96,11 +100,13 @@ function prepare(op: string, plan: Plan, options: AttentionOptions): { attrs: nu
   );
   const mask = options.mask ? dense(checkTensor(op, options.mask, 'mask')) : null;
   const { batch, heads, kvHeads, tq, tk, d } = plan;
+  const { draw, own } = dropoutAttributes(op, options.dropout, plan);
   const attrs = [
+    ...draw,
     ...[batch, heads, kvHeads, tq, tk, d, scale, options.causal ? 1 : 0],
     ...[...plan.q, ...plan.k, ...plan.v, ...plan.out],
     ...maskStrides(op, mask, plan),
-    ...dropoutAttributes(op, options.dropout),
+    ...own,
   ];
   return { attrs, mask };
 }

@@ -8,14 +8,17 @@ void attentionGrad(const Call& c);
 
 namespace {
 
+using namespace attend;
+
 /** One (batch, kv head): keys packed once, then every query block of its group. */
 struct Forward {
-  const AttentionShape& s;
+  const Shape& s;
   int64_t b, keys, wide;  // keys in use; d rounded up to whole panels
-  float *kt, *v, *q, *p, *o, *keep, *temp;
+  float *kt, *v, *q, *p, *o, *temp;
   float top[kRows], sum[kRows];  // running maximum (in powers of two) and sum of each row
+  Dropped dropped;
 
-  Forward(const AttentionShape& s, int64_t b, int64_t keys) : s(s), b(b), keys(keys), wide(roundUp(s.d, kWide)) {}
+  Forward(const Shape& s, int64_t b, int64_t keys) : s(s), b(b), keys(keys), wide(roundUp(s.d, kWide)) {}
 
   bool allocate() {
     Pieces count{nullptr};
@@ -30,7 +33,6 @@ struct Forward {
     q = pieces.take(kRows * wide);
     p = pieces.take(kRows * kLd);
     o = pieces.take(kRows * wide);
-    keep = pieces.take(kKeys + 40);
     temp = pieces.take(kWide * s.d);
   }
 
@@ -56,23 +58,24 @@ struct Forward {
   void softmax(int64_t h, int64_t i0, int64_t rows, int64_t j0, int64_t n) {
     for (int64_t r = 0; r < rows; ++r) {
       float* x = p + r * kLd;
-      const int64_t k = seen(i0 + r, j0, n), full = roundUp(k, kLanes);
-      maskScores(s, b, h, i0 + r, j0, x, k);
-      Vec most = Vec{} + top[r];
-      for (int64_t c = 0; c < full; c += kLanes) {
+      const int64_t k = seen(i0 + r, j0, n), whole = k / kLanes * kLanes;
+      if (s.mask) maskScores(s, b, h, i0 + r, j0, x, k);
+      Vec most = firstOf(load(x + whole), k - whole, Vec{} - __builtin_inff());
+      store(x + whole, most);
+      for (int64_t c = 0; c < whole; c += kLanes) {
         const Vec y = load(x + c);
         most = y > most ? y : most;
       }
-      float m = most[0];
-      for (int i = 1; i < kLanes; ++i) m = most[i] > m ? most[i] : m;
+      const float here = mostOf(most), m = here > top[r] ? here : top[r];
       const float base = m == -__builtin_inff() ? 0.f : m;  // nothing allowed yet
       Vec total{};
-      for (int64_t c = 0; c < full; c += kLanes) {
+      for (int64_t c = 0; c <= whole; c += kLanes) {
         const Vec y = exp2Of(load(x + c) - base);
         store(x + c, y);
         total += y;
       }
-      for (int64_t c = full; c < roundUp(n, kLanes); ++c) x[c] = 0.f;
+      // The strip's other rows see at most kStrip - 1 keys more, for which this row has zeros.
+      store(x + whole + kLanes, Vec{});
       if (j0 > 0 && m != top[r]) {
         const float shrink = exp2Of(Vec{} + (top[r] - base))[0];
         sum[r] *= shrink;
@@ -81,8 +84,8 @@ struct Forward {
       top[r] = m;
       sum[r] += sumOf(total);
       if (s.threshold) {
-        const float* f = dropoutRow(s, s.element(b, h, i0 + r, j0), k, keep);
-        for (int64_t c = 0; c < k; ++c) x[c] *= f[c];
+        dropped.row(s, b, h, i0 + r, j0, k);
+        for (int64_t c = 0; c < k; c += kLanes) store(x + c, load(x + c) * dropped[c]);
       }
     }
   }
@@ -123,7 +126,7 @@ struct Forward {
 };
 
 /** Queries per task: all of them where (batch, head) pairs are many enough; the result does not depend on it. */
-int64_t rowsPerTask(const AttentionShape& s, int64_t threads) {
+int64_t rowsPerTask(const Shape& s, int64_t threads) {
   const int64_t pairs = s.batch * s.kvHeads, want = 4 * threads;
   if (threads <= 1 || pairs >= want) return s.tq;
   const int64_t cuts = (want + pairs - 1) / pairs;
@@ -132,7 +135,7 @@ int64_t rowsPerTask(const AttentionShape& s, int64_t threads) {
 }
 
 template <class T>
-bool forward(const Call& c, const AttentionShape& s) {
+bool forward(const Call& c, const Shape& s) {
   const T *q = c.in[0].as<T>(), *k = (c.has(1) ? c.in[1] : c.in[0]).as<T>(), *v = (c.has(2) ? c.in[2] : c.in[0]).as<T>();
   T* out = c.out[0].as<T>();
   float* lse = c.out[1].as<float>();
@@ -155,7 +158,7 @@ bool forward(const Call& c, const AttentionShape& s) {
 
 /** The definition, row by row. */
 template <>
-bool forward<double>(const Call& c, const AttentionShape& s) {
+bool forward<double>(const Call& c, const Shape& s) {
   const double *q = c.in[0].as<double>(), *k = (c.has(1) ? c.in[1] : c.in[0]).as<double>(), *v = (c.has(2) ? c.in[2] : c.in[0]).as<double>();
   double *out = c.out[0].as<double>(), *lse = c.out[1].as<double>();
   return eachTask(s.batch * s.heads, threadsFor(s.batch * s.heads * s.tq * s.tk * s.d, kGrain), [&](int64_t task) {
@@ -182,9 +185,9 @@ bool forward<double>(const Call& c, const AttentionShape& s) {
   });
 }
 
-/** in: q, k?, v?, mask?. out: o, log-sum-exp [B, H, Tq] in f32 (f64 for f64). attr: AttentionShape. */
+/** in: q, k?, v?, mask?. out: o, log-sum-exp [B, H, Tq] in f32 (f64 for f64). attr: Shape. */
 void attention(const Call& c) {
-  const AttentionShape s(c);
+  const Shape s(c);
   require(c.nOut == 2, "attention: outputs");
   if (s.empty()) return;
   s.check(c.out[0], s.o, s.heads, s.tq);

@@ -3,11 +3,12 @@
 #pragma once
 #include <cstdlib>
 
-#include "core/philox.h"
 #include "cpu/kernel.h"
 #include "cpu/math.h"
+#include "cpu/random.h"
 
 ANNEAL_KERNELS_BEGIN
+namespace attend {
 
 // ---- the call ---------------------------------------------------------------------------------------------------------------
 
@@ -18,21 +19,20 @@ struct Strides {
 };
 
 /** Attributes of `attention` and `attention.grad`; lib/ops/attention.ts writes them in this order. k and v absent: they lie in q's view. */
-struct AttentionShape {
+struct Shape {
+  Draw draw;  // dropout's place among random numbers; its elements are those of [B, heads, Tq, Tk]
   int64_t batch, heads, kvHeads, tq, tk, d, group;
   double scale;
   bool causal;
   Strides q, k, v, o;
   const uint8_t* mask;  // true: attend
   int64_t maskStride[4];  // batch, head, query, key; 0 repeats
-  uint32_t threshold;  // dropout: a probability whose word is below it is dropped; 0: none
+  uint32_t threshold;  // dropout: a weight whose word is below it is dropped; 0: none
   double keep;  // 1 / (1 - p)
-  uint32_t seedLow, seedHigh, stream, attempt;
-  int64_t rowOffset;
 
-  explicit AttentionShape(const Call& c) {
-    require(c.nAttr == 35 && c.nIn >= 4 && c.nOut >= 1 && c.has(0), "attention: operands");
-    int at = 0;
+  explicit Shape(const Call& c) : draw(c) {
+    require(c.nAttr == kDrawAttributes + 30 && c.nIn >= 4 && c.nOut >= 1 && c.has(0), "attention: operands");
+    int at = kDrawAttributes;
     const auto next = [&] { return c.integer(at++); };
     batch = next(), heads = next(), kvHeads = next(), tq = next(), tk = next(), d = next();
     require(batch >= 0 && heads >= 0 && kvHeads > 0 && tq >= 0 && tk >= 0 && d >= 0 && heads % kvHeads == 0, "attention: sizes");
@@ -44,8 +44,6 @@ struct AttentionShape {
     const double words = c.attr[at++];
     threshold = words >= 4294967295.0 ? 4294967295u : static_cast<uint32_t>(words);
     keep = c.attr[at++];
-    for (uint32_t* w : {&seedLow, &seedHigh, &stream, &attempt}) *w = static_cast<uint32_t>(next());
-    rowOffset = next();
 
     mask = c.has(3) ? c.in[3].as<uint8_t>() : nullptr;
     if (mask) {
@@ -79,7 +77,7 @@ struct AttentionShape {
     return mask + b * maskStride[0] + h * maskStride[1] + i * maskStride[2] + j * maskStride[3];
   }
   uint64_t element(int64_t b, int64_t h, int64_t i, int64_t j) const {
-    return ((static_cast<uint64_t>(b + rowOffset) * heads + h) * tq + i) * tk + j;
+    return draw.first + static_cast<uint64_t>(((b * heads + h) * tq + i) * tk + j);
   }
 };
 
@@ -137,21 +135,36 @@ constexpr int kLanes = 4;
 #endif
 constexpr int kWide = 2 * kLanes;  // columns of a panel
 constexpr int kStrip = 6;  // rows of a strip: 6 x 2 sums, 2 loads and a broadcast fill 15 of AVX2's 16 registers
+// Tried: 96 queries, 64 or 256 keys, prefetching rows while packing. All within 3 % of this.
 constexpr int kRows = 48;  // queries of a block
 constexpr int kKeys = 128;  // keys of a tile
-constexpr int64_t kLd = kKeys + 16;  // row stride of a block of scores; not a power of two, which would collide in the cache
+constexpr int64_t kLd = kKeys + 2 * kLanes;  // row stride of a block of scores: room for the zeros behind them, and no power of two
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef float VecU __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 typedef int32_t VecI __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t VecW __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
 
 ANNEAL_ALWAYS Vec load(const float* p) { return *reinterpret_cast<const VecU*>(p); }
 ANNEAL_ALWAYS void store(float* p, Vec x) { *reinterpret_cast<VecU*>(p) = x; }
 constexpr float kLog2e = 1.44269504088896341f, kLn2 = 0.693147180559945309f;
 ANNEAL_ALWAYS float sumOf(Vec x) {
-  float s = 0;
-  for (int i = 0; i < kLanes; ++i) s += x[i];
-  return s;
+  float t[kLanes];
+  store(t, x);
+#pragma GCC unroll 4
+  for (int w = kLanes / 2; w > 0; w /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < w; ++i) t[i] += t[i + w];
+  return t[0];
+}
+ANNEAL_ALWAYS float mostOf(Vec x) {
+  float t[kLanes];
+  store(t, x);
+#pragma GCC unroll 4
+  for (int w = kLanes / 2; w > 0; w /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < w; ++i) t[i] = t[i + w] > t[i] ? t[i + w] : t[i];
+  return t[0];
 }
 
 /**
@@ -311,11 +324,16 @@ inline void storeRow(T* out, const float* x, int64_t d, float scale) {
 
 // ---- masks ------------------------------------------------------------------------------------------------------------------
 
-/** What query i may not see of the keys from j on becomes -inf: the n scores by the mask, and those behind them up to a full vector. */
-ANNEAL_ALWAYS void maskScores(const AttentionShape& s, int64_t b, int64_t h, int64_t i, int64_t j, float* x, int64_t n) {
+/** x in the first `n` lanes, y in the rest. */
+ANNEAL_ALWAYS Vec firstOf(Vec x, int64_t n, Vec y) {
+  VecI lane{};
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+  return lane < static_cast<int32_t>(n) ? x : y;
+}
+
+/** Scores that the mask forbids become -inf. */
+ANNEAL_ALWAYS void maskScores(const Shape& s, int64_t b, int64_t h, int64_t i, int64_t j, float* x, int64_t n) {
   const float low = -__builtin_inff();
-  for (int64_t c = n; c < roundUp(n, kLanes); ++c) x[c] = low;
-  if (!s.mask) return;
   const uint8_t* m = s.maskRow(b, h, i, j);
   const int64_t step = s.maskStride[3];
   if (step == 1) {
@@ -326,39 +344,40 @@ ANNEAL_ALWAYS void maskScores(const AttentionShape& s, int64_t b, int64_t h, int
   }
 }
 
-/** keep[c] = 1 / (1 - p) where the probability of query i and key j + c stays, else 0. Writes up to 3 + 32 floats past n. */
-inline const float* dropoutRow(const AttentionShape& s, uint64_t first, int64_t n, float* keep) {
-  constexpr int kBlocks = 8;
-  const float scale = static_cast<float>(s.keep);
-  const int64_t lead = static_cast<int64_t>(first & 3);
-  for (int64_t c = 0; c < n + lead; c += 4 * kBlocks) {
-    uint32_t words[4][kBlocks];
-    const uint64_t block = (first >> 2) + static_cast<uint64_t>(c / 4);
-#pragma omp simd
-    for (int i = 0; i < kBlocks; ++i) {
-      const Philox w = philox(block + i, s.stream, s.attempt, s.seedLow, s.seedHigh);
-      words[0][i] = w.word[0], words[1][i] = w.word[1], words[2][i] = w.word[2], words[3][i] = w.word[3];
-    }
-    for (int i = 0; i < kBlocks; ++i)
-      for (int j = 0; j < 4; ++j) keep[c + 4 * i + j] = words[j][i] >= s.threshold ? scale : 0.f;
+/** Dropout of one row of a tile: its words, from key j on. */
+struct Dropped {
+  static_assert(kKeys + 2 * kLanes <= kTile);
+  Words words;
+  const uint32_t* at;
+  uint32_t threshold;
+  float keep;
+  ANNEAL_ALWAYS void row(const Shape& s, int64_t b, int64_t h, int64_t i, int64_t j, int64_t n) {
+    at = words.fill(s.draw, s.element(b, h, i, j), n);
+    threshold = s.threshold;
+    keep = static_cast<float>(s.keep);
   }
-  return keep + lead;
-}
+  /** 1 / (1 - p) for the weights that stay, else 0. Lanes behind the row's end are either. */
+  ANNEAL_ALWAYS Vec operator[](int64_t c) const {
+    const VecW w = *reinterpret_cast<const VecW*>(at + c);
+    return w >= threshold ? Vec{} + keep : Vec{};
+  }
+};
 
 // ---- f64: the definition ----------------------------------------------------------------------------------------------------
 
 /** q_i . k_j scale; -inf where the mask forbids. Causality is the caller's, through `limit`. */
-inline double plainScore(const AttentionShape& s, const double* q, const double* k, int64_t b, int64_t h, int64_t i, int64_t j) {
+inline double plainScore(const Shape& s, const double* q, const double* k, int64_t b, int64_t h, int64_t i, int64_t j) {
   if (s.mask && !s.maskRow(b, h, i, 0)[j * s.maskStride[3]]) return -__builtin_inf();
   const double *x = q + s.q.at(b, h, i), *y = k + s.k.at(b, h / s.group, j);
   double sum = 0;
   for (int64_t d = 0; d < s.d; ++d) sum += x[d] * y[d];
   return sum * s.scale;
 }
-inline double plainKeep(const AttentionShape& s, int64_t b, int64_t h, int64_t i, int64_t j) {
+inline double plainKeep(const Shape& s, int64_t b, int64_t h, int64_t i, int64_t j) {
   if (!s.threshold) return 1;
   const uint64_t e = s.element(b, h, i, j);
-  return philox(e >> 2, s.stream, s.attempt, s.seedLow, s.seedHigh).word[e & 3] >= s.threshold ? s.keep : 0;
+  return philox(e >> 2, s.draw.stream, s.draw.attempt, s.draw.key0, s.draw.key1).word[e & 3] >= s.threshold ? s.keep : 0;
 }
 
+}  // namespace attend
 ANNEAL_KERNELS_END

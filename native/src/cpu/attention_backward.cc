@@ -7,6 +7,8 @@
 ANNEAL_KERNELS_BEGIN
 namespace {
 
+using namespace attend;
+
 /** Operands of the call. Absent k, v (and dk, dv) lie in q's (dq's) view. An absent output is not wanted. */
 template <class T>
 struct Operands {
@@ -23,13 +25,14 @@ struct Operands {
 
 /** One (batch, kv head). */
 struct Backward {
-  const AttentionShape& s;
+  const Shape& s;
   int64_t b, wide, tall;  // d rounded up to whole panels; queries
   bool wantQ, wantK, wantV;
   float *q, *g, *dq, *dk, *dv, *delta, *lse;  // of all rows
-  float *k, *kt, *vt, *p, *ds, *keep, *temp;  // of a tile
+  float *k, *kt, *vt, *p, *ds, *temp;  // of a tile
+  Dropped dropped;
 
-  Backward(const AttentionShape& s, int64_t b) : s(s), b(b), wide(roundUp(s.d, kWide)), tall(s.tq) {}
+  Backward(const Shape& s, int64_t b) : s(s), b(b), wide(roundUp(s.d, kWide)), tall(s.tq) {}
 
   bool allocate() {
     Pieces count{nullptr};
@@ -51,7 +54,6 @@ struct Backward {
     vt = pieces.take(kKeys * s.d);
     p = pieces.take(kRows * kLd);
     ds = pieces.take(kRows * kLd);
-    keep = pieces.take(kKeys + 40);
     temp = pieces.take(kWide * s.d);
   }
 
@@ -99,28 +101,31 @@ struct Backward {
     }
   }
 
-  /** p becomes P (with dropout), ds becomes dS; both 0 behind the keys seen. */
+  /** p becomes P (with dropout), ds becomes dS; both 0 for the keys behind those seen, as far as a strip reaches. */
   void softmaxGradient(int64_t h, int64_t i0, int64_t rows, int64_t j0, int64_t n) {
     for (int64_t r = 0; r < rows; ++r) {
       float *x = p + r * kLd, *y = ds + r * kLd;
-      const int64_t i = i0 + r, count = seen(i, j0, n), full = roundUp(count, kLanes);
-      maskScores(s, b, h, i, j0, x, count);
+      const int64_t i = i0 + r, count = seen(i, j0, n), whole = count / kLanes * kLanes, rest = count - whole;
+      if (s.mask) maskScores(s, b, h, i, j0, x, count);
+      store(x + whole, firstOf(load(x + whole), rest, Vec{} - __builtin_inff()));
       const float base = lse[i], less = delta[i];
       if (s.threshold) {
-        const float* f = dropoutRow(s, s.element(b, h, i, j0), count, keep);
-        for (int64_t c = 0; c < full; c += kLanes) {
-          const Vec e = exp2Of(load(x + c) - base), stays = load(f + c);
+        dropped.row(s, b, h, i, j0, count);
+        for (int64_t c = 0; c <= whole; c += kLanes) {
+          const Vec e = exp2Of(load(x + c) - base), stays = dropped[c];
           store(x + c, e * stays);
           store(y + c, e * (load(y + c) * stays - less));
         }
       } else {
-        for (int64_t c = 0; c < full; c += kLanes) {
+        for (int64_t c = 0; c <= whole; c += kLanes) {
           const Vec e = exp2Of(load(x + c) - base);
           store(x + c, e);
           store(y + c, e * (load(y + c) - less));
         }
       }
-      for (int64_t c = count; c < n; ++c) x[c] = y[c] = 0.f;
+      store(y + whole, firstOf(load(y + whole), rest, Vec{}));
+      store(x + whole + kLanes, Vec{});
+      store(y + whole + kLanes, Vec{});
     }
   }
 
@@ -148,7 +153,7 @@ struct Backward {
 };
 
 template <class T>
-bool backward(const Call& c, const AttentionShape& s) {
+bool backward(const Call& c, const Shape& s) {
   const Operands<T> x(c);
   const float* lse = c.in[5].as<float>();
   const int64_t threads = threadsFor(s.batch * s.heads * s.tq * s.tk * s.d, 4 * kGrain);
@@ -175,7 +180,7 @@ bool backward(const Call& c, const AttentionShape& s) {
 
 /** The definition, row by row. */
 template <>
-bool backward<double>(const Call& c, const AttentionShape& s) {
+bool backward<double>(const Call& c, const Shape& s) {
   const Operands<double> x(c);
   const double* lse = c.in[5].as<double>();
   return eachTask(s.batch * s.kvHeads, threadsFor(s.batch * s.heads * s.tq * s.tk * s.d, kGrain), [&](int64_t task) {
@@ -214,9 +219,9 @@ bool backward<double>(const Call& c, const AttentionShape& s) {
 
 }  // namespace
 
-/** in: q, k?, v?, mask?, o, log-sum-exp, gradient of o. out: dq, dk, dv; with k absent dq's view holds all three. attr: AttentionShape. */
+/** in: q, k?, v?, mask?, o, log-sum-exp, gradient of o. out: dq, dk, dv; with k absent dq's view holds all three. attr: Shape. */
 void attentionGrad(const Call& c) {
-  const AttentionShape s(c);
+  const Shape s(c);
   const bool packed = !c.has(1);
   require(c.nIn == 7 && c.nOut == 3 && (!packed || c.hasOut(0)), "attention.grad: operands");
   const DType t = c.in[0].dtype;
