@@ -21,8 +21,6 @@ import { computeCopy, weightCopy } from './precision.ts';
 const forwardOp = nativeOp('conv2d');
 const gradInputOp = nativeOp('conv2d.gradInput');
 const gradWeightOp = nativeOp('conv2d.gradWeight');
-// Chosen natively for f64 and for sizes of 0.
-for (const name of ['conv2d', 'conv2d.gradInput', 'conv2d.gradWeight']) nativeOp(`${name}.plain`);
 const reluGrad = nativeOp('relu.grad');
 const reluGradSum = nativeOp('relu.gradSum');
 

@@ -46,8 +46,8 @@ export function feedForward(x: Tensor, up: Affine, down: Affine, options: FeedFo
   const out = linear(hidden, w2.detach(), down.bias?.detach() ?? null, plus ? { residual: plus } : {});
   if (!slope) return out;
 
-  const one: Types = { x: x.dtype, weight: up.weight.dtype, bias: up.bias?.dtype };
-  const two: Types = { x: a.dtype, weight: down.weight.dtype, bias: down.bias?.dtype };
+  const one: Types = { x: x.dtype, weight: up.weight.dtype, bias: up.bias?.dtype ?? null };
+  const two: Types = { x: a.dtype, weight: down.weight.dtype, bias: down.bias?.dtype ?? null };
   const xShape = x.shape;
   const residualType = residual?.dtype;
   record('feedForward', [x, ...given], [out], [a, w1, hidden, slope, w2], ([grad], saved, back) => {

@@ -97,7 +97,7 @@ export function linear(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   const shape = [...x.shape.slice(0, -1), n];
   const out = product(a, w, { m: rowsOf(x), n, k, transposeB: true, relu }, a.dtype, shape, undefined, bias, plus);
 
-  const types: Types = { x: x.dtype, weight: weight.dtype, bias: bias?.dtype };
+  const types: Types = { x: x.dtype, weight: weight.dtype, bias: bias?.dtype ?? null };
   const residualType = residual?.dtype;
   const xShape = x.shape;
   const inputs = [x, weight, ...(bias ? [bias] : []), ...(residual ? [residual] : [])];

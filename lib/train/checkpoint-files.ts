@@ -212,7 +212,8 @@ async function remove(dir: string, names: readonly string[], io: FileIo): Promis
   return pruned;
 }
 
-function checkKeep(keep: Keep): Required<Keep> {
+/** The rule with its defaults. Throws ConfigError. */
+export function checkKeep(keep: Keep): Required<Keep> {
   checkOptions('checkpoint keep', keep, ['last', 'best', 'every']);
   const full = { last: keep.last ?? 3, best: keep.best ?? 1, every: keep.every ?? 0 };
   for (const [name, value] of Object.entries(full)) {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CheckpointError } from '../native/errors.ts';
 import type { StateDict } from '../nn/module.ts';
@@ -94,4 +94,21 @@ export async function loadCheckpoint(dir: string, stepper: Stepper): Promise<Res
     extra: state.extra,
     tensors: async (name) => (name in checkpoint.manifest.files ? loadSafetensors(at(name)) : undefined),
   };
+}
+
+/** Where a fresh start puts what the run's folder held. */
+const previous = 'previous';
+
+/**
+ * Moves what an earlier run left in the folder out of the way of one that starts anew: its checkpoints, of later steps perhaps, must not be what a
+ * later resume finds. One run is kept so.
+ */
+export async function setAside(dir: string, names: readonly string[]): Promise<void> {
+  const old: string[] = [];
+  for (const name of names) if (await stat(join(dir, name)).catch(() => undefined)) old.push(name);
+  if (old.length === 0) return;
+  const to = join(dir, previous);
+  await rm(to, { recursive: true, force: true });
+  await mkdir(to);
+  for (const name of old) await rename(join(dir, name), join(to, name));
 }

@@ -52,10 +52,10 @@ function evaluateBatch(e: Evaluation, batch: TensorBatch): Readings {
 
 /**
  * The loss (sums over counts of the whole set) and the metrics of a model over a loader, in evaluation mode, without gradients. Each sample
- * counts once. The model's mode is put back.
+ * counts once; a term that counts nothing is 0. Every module's mode is put back.
  */
 export async function evaluate(e: Evaluation, loader: BatchSource): Promise<EvalMetrics> {
-  const training = e.model.training;
+  const modes = e.model.modules().map((m) => [m, m.training] as const);
   e.model.eval();
   try {
     const totals: { sum: number; count: number; weight: number }[] = [];
@@ -77,12 +77,12 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
       confusion ??= new ConfusionMatrix(count);
       confusion.add(predicted, target);
     }
-    const loss = totals.reduce((total, t) => total + (t.weight * t.sum) / t.count, 0);
+    const loss = totals.reduce((total, t) => total + (t.count > 0 ? (t.weight * t.sum) / t.count : 0), 0);
     const metrics: EvalMetrics = { loss: samples ? loss : Number.NaN, samples };
     if (confusion) metrics.accuracy = confusion.accuracy();
     if (confusion && e.metrics.includes('perClass')) metrics.perClass = confusion.perClass();
     return metrics;
   } finally {
-    e.model.train(training);
+    for (const [m, training] of modes) m.training = training;
   }
 }

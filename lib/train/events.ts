@@ -51,7 +51,7 @@ export class EventStream implements AsyncIterable<TrainEvent> {
 
 class Reader implements AsyncIterator<TrainEvent, undefined> {
   readonly #queue: TrainEvent[] = [];
-  #waiting: ((r: IteratorResult<TrainEvent, undefined>) => void) | undefined;
+  #waiting: ((r: IteratorResult<TrainEvent, undefined>) => void)[] = [];
   #steps = 0;
   #ended = false;
   readonly #leave: () => void;
@@ -60,9 +60,9 @@ class Reader implements AsyncIterator<TrainEvent, undefined> {
     this.#leave = leave;
   }
   push(event: TrainEvent): void {
-    if (this.#waiting) {
-      this.#waiting({ value: event, done: false });
-      this.#waiting = undefined;
+    const waiting = this.#waiting.shift();
+    if (waiting) {
+      waiting({ value: event, done: false });
       return;
     }
     if (event.type === 'step' && ++this.#steps > keptSteps) {
@@ -76,7 +76,7 @@ class Reader implements AsyncIterator<TrainEvent, undefined> {
   }
   end(): void {
     this.#ended = true;
-    this.#waiting?.({ value: undefined, done: true });
+    for (const waiting of this.#waiting.splice(0)) waiting({ value: undefined, done: true });
   }
   next(): Promise<IteratorResult<TrainEvent, undefined>> {
     const event = this.#queue.shift();
@@ -86,7 +86,7 @@ class Reader implements AsyncIterator<TrainEvent, undefined> {
     }
     if (this.#ended) return Promise.resolve({ value: undefined, done: true });
     return new Promise((resolve) => {
-      this.#waiting = resolve;
+      this.#waiting.push(resolve);
     });
   }
   return(): Promise<IteratorResult<TrainEvent, undefined>> {

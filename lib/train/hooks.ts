@@ -1,3 +1,5 @@
+import { ConfigError } from '../native/errors.ts';
+import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
 import type { EvalMetrics } from './events.ts';
 import type { StepResult } from './stepper.ts';
 
@@ -23,6 +25,22 @@ export interface Hook {
   load?(state: never): void;
 }
 
+/** Throws ConfigError unless every hook has a name of its own: checkpoints keep their state under it. */
+export function checkHooks(hooks: readonly Hook[]): void {
+  const names = new Set(['earlyStopping']);
+  for (const [i, hook] of hooks.entries()) {
+    if (typeof hook?.name !== 'string' || hook.name === '')
+      throw new ConfigError(
+        `Trainer: hook ${i} has no name. Checkpoints keep its state under it: { name: 'mine', onStep() {} }.`,
+      );
+    if (names.has(hook.name))
+      throw new ConfigError(
+        `Trainer: two hooks are called '${hook.name}', the name under which checkpoints keep their state. Rename one.`,
+      );
+    names.add(hook.name);
+  }
+}
+
 /** Asks hooks in order; later scales and reasons win, marks add up. */
 export async function ask(hooks: readonly Hook[], question: (hook: Hook) => Answer): Promise<Decision> {
   const all: Decision = {};
@@ -41,4 +59,30 @@ export const saveHooks = (hooks: readonly Hook[]): Record<string, unknown> =>
 
 export function loadHooks(hooks: readonly Hook[], saved: Record<string, unknown>): void {
   for (const hook of hooks) if (saved[hook.name] !== undefined) hook.load?.(saved[hook.name] as never);
+}
+
+/** Early stopping as a hook. */
+export class EarlyStoppingHook implements Hook {
+  readonly name = 'earlyStopping';
+  readonly #metric: string;
+  readonly #rule: EarlyStopping;
+  constructor(options: EarlyStoppingOptions) {
+    this.#rule = new EarlyStopping(options);
+    this.#metric = options.metric ?? 'val/loss';
+  }
+  onEval(metrics: Readonly<Record<string, number>>, _: EvalMetrics, step: number): Decision {
+    const value = metrics[this.#metric];
+    if (value === undefined)
+      throw new ConfigError(
+        `earlyStopping: no metric '${this.#metric}'. Known here: ${Object.keys(metrics).join(', ')}. Is it among the Trainer's metrics?`,
+      );
+    const d = this.#rule.check(value, step);
+    return { markBest: d.improved, stop: d.stop ? (d.reason ?? 'earlyStopping') : undefined };
+  }
+  state() {
+    return this.#rule.state();
+  }
+  load(state: never) {
+    this.#rule.load(state);
+  }
 }

@@ -4,17 +4,20 @@ import { type HistoryRecord, JsonLinesSink, type Sink } from '../monitor/index.t
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import type { StateDict } from '../nn/module.ts';
 import { assign } from '../nn/module.ts';
-import { loadCheckpoint, type Restored, stageCheckpoint } from './checkpoint.ts';
+import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
-import { EarlyStopping } from './early-stopping.ts';
+import { modeOf } from './early-stopping.ts';
+import { evaluate } from './evaluate.ts';
 import { type EvalMetrics, EventStream, type TrainEvent } from './events.ts';
-import { ask, type Decision, type Hook, loadHooks, saveHooks } from './hooks.ts';
+import { checkFit } from './fit-options.ts';
+import { ask, type Decision, EarlyStoppingHook, type Hook, loadHooks, saveHooks } from './hooks.ts';
 import { Progress } from './progress.ts';
 import { saveSafetensors, snapshot } from './state.ts';
 import { Stepper, type StepResult } from './stepper.ts';
-import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
+import type { FitOptions, FitResult, Trainer } from './trainer.ts';
 
 const checkpoints = 'checkpoints';
+const history = 'metrics.jsonl';
 const bestFile = 'best.safetensors';
 
 /** Stopped from outside: a resume goes on. */
@@ -25,30 +28,11 @@ interface Best {
   metrics: Record<string, number>;
 }
 
-/** Early stopping as a hook. */
-class EarlyStoppingHook implements Hook {
-  readonly name = 'earlyStopping';
-  readonly #metric: string;
-  readonly #rule: EarlyStopping;
-  constructor(options: NonNullable<TrainerOptions['earlyStopping']>) {
-    this.#rule = new EarlyStopping(options);
-    this.#metric = options.metric ?? 'val/loss';
-  }
-  onEval(metrics: Readonly<Record<string, number>>, _: EvalMetrics, step: number): Decision {
-    const value = metrics[this.#metric];
-    if (value === undefined)
-      throw new ConfigError(
-        `earlyStopping: no metric '${this.#metric}'. Known here: ${Object.keys(metrics).join(', ')}. Is it among the Trainer's metrics?`,
-      );
-    const d = this.#rule.check(value, step);
-    return { markBest: d.improved, stop: d.stop ? (d.reason ?? 'earlyStopping') : undefined };
-  }
-  state() {
-    return this.#rule.state();
-  }
-  load(state: never) {
-    this.#rule.load(state);
-  }
+/** A rate asked for, until the next step boundary. */
+interface PendingLr {
+  lr: number;
+  resolve: () => void;
+  reject: (error: Error) => void;
 }
 
 /** One run of a Trainer: an async iterable of its events, controls, and the result. */
@@ -65,31 +49,32 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #progress: Progress;
   #stepper: Stepper;
   #stopReason: string | undefined;
-  #pendingLr: { lr: number; done: () => void } | undefined;
+  #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
+  #pendingLr: PendingLr[] = [];
+  /** Hooks are being asked: no step is queued meanwhile. */
+  #asking = false;
   #best: Best | undefined;
   #bestWeights: StateDict | undefined;
   #last: EvalMetrics | undefined;
+  /** The last evaluation, and the step of the last checkpoint. */
+  #evaluated: Best = { step: 0, metrics: {} };
+  #checkpointed = 0;
   #attempt = 1;
   #writing: Promise<Checkpoint> | undefined;
 
   constructor(trainer: Trainer, options: FitOptions) {
-    checkOptions('fit', options, ['train', 'validation', 'epochs', 'steps', 'accumulate', 'resume', 'signal']);
-    if (!options.train)
-      throw new ConfigError('fit: train is missing: a loader, for example data.loader(set, { batchSize: 64, shuffle: true })');
-    if ((options.epochs === undefined) === (options.steps === undefined))
-      throw new ConfigError('fit: give one of epochs and steps');
     const o = trainer.options;
-    if (options.resume === 'auto' && !o.dir)
-      throw new ConfigError("fit: resume: 'auto' needs the Trainer's dir, where checkpoints are");
+    checkFit(options, o);
     this.#trainer = trainer;
     this.#options = options;
     this.#hooks = [...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []), ...(o.hooks ?? [])];
-    this.#sinks = [...(o.dir ? [new JsonLinesSink(join(o.dir, 'metrics.jsonl'))] : []), ...(o.sinks ?? [])];
+    this.#sinks = [...(o.dir ? [new JsonLinesSink(join(o.dir, history))] : []), ...(o.sinks ?? [])];
     this.#stepper = this.#makeStepper();
     this.#progress = new Progress(o.progress, this.totalSteps, options.epochs);
     this.result = this.#go().finally(() => {
       this.done = true;
       this.#events.end();
+      for (const { reject } of this.#pendingLr) reject(new ConfigError('control.set: the run ended before its next step'));
     });
     this.result.catch(() => {}); // whoever awaits it gets the error; nobody need
   }
@@ -97,9 +82,13 @@ export class Run implements AsyncIterable<TrainEvent> {
   [Symbol.asyncIterator](): AsyncIterator<TrainEvent, undefined> {
     return this.#events[Symbol.asyncIterator]();
   }
-  /** Ends training at the next micro-batch boundary. */
+  /** Ends training at the next step boundary; a step that is queued already is made. */
   stop(reason = 'stopped'): void {
     this.#stopReason ??= reason;
+  }
+  /** Is no step being made: is the run over, or does it wait for a hook? */
+  get resting(): boolean {
+    return this.done || this.#asking;
   }
 
   /** Steps of the whole run, where they can be known. */
@@ -136,6 +125,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       await this.#train();
       await this.#writing;
       await this.#restoreBest();
+      await this.#close();
       const { cursor } = this.#stepper;
       const stopReason = this.#stopReason ?? 'finished';
       this.#events.push({ type: 'end', step: cursor.step, stopReason });
@@ -148,47 +138,73 @@ export class Run implements AsyncIterable<TrainEvent> {
         best: this.#best ?? { step: cursor.step, metrics: {} },
         last: this.#last,
       };
-    } finally {
-      this.#progress.finish();
-      await this.#writing?.catch(() => {});
-      for (const sink of this.#sinks) await sink.close();
+    } catch (error) {
+      await this.#close().catch(() => {}); // the first error is the one that counts
+      throw error;
     }
+  }
+
+  async #close(): Promise<void> {
+    this.#progress.finish();
+    await this.#writing?.catch(() => {});
+    for (const sink of this.#sinks) await sink.close();
   }
 
   // ---- the loop -------------------------------------------------------------------------------------------------------------
 
-  /** One step is always queued while the one before it runs, so that the device never waits for JavaScript. */
   async #train(): Promise<void> {
-    const { train, epochs, steps, accumulate = 1 } = this.#options;
+    const { signal } = this.#options;
+    const { cursor } = this.#stepper;
+    this.#progress.start(cursor.step);
+    try {
+      // A run that was stopped between the end of an epoch and its evaluation has that before it.
+      if (cursor.step > 0 && cursor.batch === 0) await this.#evaluate();
+      await this.#steps();
+      await this.#settle();
+      if (this.#stopReason === undefined) await this.#evaluate();
+    } catch (error) {
+      if (!signal?.aborted || error !== signal.reason) throw error;
+      this.#stopReason ??= 'aborted';
+      await this.#settle();
+    }
+    await this.#checkpoint();
+  }
+
+  /** One step is always queued while the one before it runs, so that the device never waits for JavaScript. */
+  async #steps(): Promise<void> {
+    const { train, epochs, steps, accumulate = 1, signal } = this.#options;
+    const { loss, checkpoint } = this.#trainer.options;
+    const every = checkpoint?.everySteps ?? 0;
     const stepper = this.#stepper;
     const windows = train.windows({
       accumulate,
       from: stepper.cursor,
       ...(steps === undefined ? { epochs: epochs as number } : { steps }),
+      ...(signal ? { signal } : {}),
     });
-    let inFlight: Promise<StepResult> | undefined;
-    this.#progress.start(stepper.cursor.step);
     for await (const window of windows) {
-      if (this.#mustStop()) break;
-      this.#applyControl();
-      const epoch = stepper.cursor.epoch;
-      const next = stepper.step(window, (batch) => this.#trainer.options.loss(this.#trainer.forward(batch), batch));
-      next.catch(() => {}); // awaited below
-      if (inFlight) await this.#report(await inFlight, epoch);
-      inFlight = next;
+      if (this.#mustStop()) return;
+      if (this.#pendingLr.length) await this.#settle().then(() => this.#applyControl());
+      const { epoch } = stepper.cursor;
+      const result = stepper.step(window, (batch) => loss(this.#trainer.forward(batch), batch));
+      result.catch(() => {}); // awaited when it is settled
+      await this.#settle();
+      this.#inFlight = { result, epoch };
       const epochEnds = stepper.cursor.batch === 0;
-      const every = this.#trainer.options.checkpoint?.everySteps ?? 0;
-      const due = every > 0 && stepper.cursor.step % every === 0;
-      if (epochEnds || due) {
-        await this.#report(await inFlight, epoch);
-        inFlight = undefined;
-        if (epochEnds) await this.#epochEnd();
+      if (epochEnds || (every > 0 && stepper.cursor.step % every === 0)) {
+        await this.#settle();
+        if (epochEnds) await this.#evaluate();
         await this.#checkpoint();
       }
       await macrotask(); // lets finalizers and whoever shares the event loop run
     }
-    if (inFlight) await this.#report(await inFlight, stepper.cursor.epoch);
-    if (interrupted(this.#stopReason)) await this.#checkpoint();
+  }
+
+  /** Waits for the step in flight and tells of it. */
+  async #settle(): Promise<void> {
+    const arrived = this.#inFlight;
+    this.#inFlight = undefined;
+    if (arrived) await this.#report(await arrived.result, arrived.epoch);
   }
 
   #mustStop(): boolean {
@@ -201,20 +217,31 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#events.push({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
     const { step, loss, lr, gradNorm, applied, samples } = result;
     this.#write({ type: 'step', step, loss, lr, gradNorm, applied, samples, samplesPerSecond });
-    this.#obey(await ask(this.#hooks, (h) => h.onStep?.(result)));
+    this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
 
-  async #epochEnd(): Promise<void> {
+  async #ask(question: Parameters<typeof ask>[1]): Promise<Decision> {
+    this.#asking = true;
+    try {
+      return await ask(this.#hooks, question);
+    } finally {
+      this.#asking = false;
+    }
+  }
+
+  /** Evaluates unless that has been done at this step. */
+  async #evaluate(): Promise<void> {
     const { validation, signal } = this.#options;
-    if (!validation) return;
     const { step, epoch } = this.#stepper.cursor;
+    if (!validation || step === this.#evaluated.step) return;
     this.#progress.pause();
-    const metrics = await this.#trainer.evaluate(validation, signal ? { signal } : {});
+    const metrics = await evaluate(this.#trainer.evaluation(signal), validation);
     this.#progress.resume();
     this.#last = metrics;
     const named: Record<string, number> = {};
     for (const [name, value] of Object.entries(metrics)) if (typeof value === 'number') named[`val/${name}`] = value;
-    const decision = await ask(this.#hooks, (h) => h.onEval?.(named, metrics, step));
+    this.#evaluated = { step, metrics: named };
+    const decision = await this.#ask((h) => h.onEval?.(named, metrics, step));
     const watched = this.#trainer.options.earlyStopping !== undefined;
     if (decision.markBest || !watched) this.#best = { step, metrics: named };
     if (decision.markBest) this.#keepBest();
@@ -240,20 +267,26 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { lr } = change;
     if (lr === undefined) return Promise.resolve();
     if (!(lr >= 0 && lr < Infinity)) throw new ConfigError(`control.set: lr must be a number >= 0, got ${lr}`);
-    return new Promise((done) => {
-      this.#pendingLr = { lr, done };
+    if (this.done) return Promise.reject(new ConfigError('control.set: the run has ended'));
+    return new Promise((resolve, reject) => {
+      this.#pendingLr.push({ lr, resolve, reject });
     });
   }
 
-  /** Sets the rate that is in force now; the schedule's shape goes on from it. */
+  /** Makes the rate of the coming step what was asked; the schedule's shape goes on from it. At a factor of 0 the peak is set. */
   #applyControl(): void {
-    const pending = this.#pendingLr;
-    if (!pending) return;
-    this.#pendingLr = undefined;
-    const now = this.#stepper.lrAt(this.#stepper.applied);
-    this.#stepper.setLrScale(now > 0 ? (this.#stepper.lrScale * pending.lr) / now : this.#stepper.lrScale);
-    this.#write({ type: 'control', step: this.#stepper.cursor.step, lr: pending.lr });
-    pending.done();
+    const stepper = this.#stepper;
+    for (const { lr, resolve, reject } of this.#pendingLr.splice(0)) {
+      const own = stepper.optimizer.groups[0]?.lr ?? 0;
+      const peak = own * (stepper.schedule?.factor(stepper.applied) ?? 1) || own;
+      if (!(peak > 0)) {
+        reject(new ConfigError("control.set: the optimizer's own lr is 0, which no factor changes. Set the groups' lr."));
+        continue;
+      }
+      stepper.setLrScale(lr / peak);
+      this.#write({ type: 'control', step: stepper.cursor.step, lr });
+      resolve();
+    }
   }
 
   // ---- best weights and checkpoints -----------------------------------------------------------------------------------------
@@ -276,20 +309,23 @@ export class Run implements AsyncIterable<TrainEvent> {
   /** Copies the state now and writes it while training goes on; one write at a time. */
   async #checkpoint(): Promise<void> {
     const { dir, checkpoint, earlyStopping } = this.#trainer.options;
-    if (!dir) return;
+    const { step } = this.#stepper.cursor;
+    if (!dir || step === this.#checkpointed) return;
+    this.#checkpointed = step;
     const json = {
       attempt: this.#attempt,
       hooks: saveHooks(this.#hooks),
       best: this.#best ?? null,
+      evaluated: this.#evaluated,
       lrScale: this.#stepper.lrScale,
       stopReason: interrupted(this.#stopReason) ? null : (this.#stopReason ?? null),
     };
     const tensors: Record<string, StateDict> = this.#bestWeights ? { [bestFile]: this.#bestWeights } : {};
     const metric = earlyStopping?.metric ?? 'val/loss';
-    const value = this.#best?.metrics[metric];
+    const value = this.#evaluated.step === step ? this.#evaluated.metrics[metric] : undefined;
     const options = {
       keep: checkpoint?.keep ?? {},
-      ...(value === undefined ? {} : { score: { metric, value, mode: earlyStopping?.mode ?? 'min' } as const }),
+      ...(value === undefined ? {} : { score: { metric, value, mode: earlyStopping?.mode ?? modeOf(metric) } }),
     };
     const write = await stageCheckpoint(join(dir, checkpoints), this.#stepper, { json, tensors }, options);
     await this.#writing;
@@ -305,6 +341,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const restored =
       this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
     if (restored) await this.#restore(restored);
+    else if (dir) await setAside(dir, [checkpoints, history]);
     for (const sink of this.#sinks) sink.begin?.(this.#attempt, this.#stepper.cursor.step);
   }
 
@@ -313,12 +350,15 @@ export class Run implements AsyncIterable<TrainEvent> {
       attempt: number;
       hooks: Record<string, unknown>;
       best: Best | null;
+      evaluated: Best;
       lrScale: number;
       stopReason: string | null;
     };
     this.#attempt = saved.attempt + 1;
     loadHooks(this.#hooks, saved.hooks);
     this.#best = saved.best ?? undefined;
+    this.#evaluated = saved.evaluated;
+    this.#checkpointed = this.#stepper.cursor.step;
     this.#bestWeights = await tensors(bestFile);
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
     if (saved.lrScale !== 1) this.#stepper.setLrScale(saved.lrScale);

@@ -1,3 +1,4 @@
+import { checkInteger } from '../data/options.ts';
 import type { ProgressBar, ProgressStream, Sink } from '../monitor/index.ts';
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
@@ -8,12 +9,13 @@ import type { Precision } from '../tensor/context.ts';
 import { type DeviceName, device } from '../tensor/device.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { BatchSource, TensorBatch } from './batch.ts';
-import type { Keep } from './checkpoint-files.ts';
-import type { EarlyStoppingOptions } from './early-stopping.ts';
-import { evaluate, type MetricName } from './evaluate.ts';
+import { checkKeep, type Keep } from './checkpoint-files.ts';
+import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
+import { type Evaluation, evaluate, type MetricName } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
-import type { Hook } from './hooks.ts';
+import { checkHooks, type Hook } from './hooks.ts';
 import { Run } from './run.ts';
+import { checkParts } from './stepper.ts';
 
 /** From a model's output and the batch to the loss. */
 export type TrainerLoss = (output: Tensor, batch: TensorBatch) => Loss;
@@ -110,15 +112,21 @@ export class Trainer {
 
   constructor(options: TrainerOptions) {
     checkOptions('Trainer', options, known);
-    for (const name of ['model', 'loss', 'optimizer'] as const)
-      if (!options[name]) throw new ConfigError(`Trainer: ${name} is missing`);
+    checkParts('Trainer', options);
     if (typeof options.loss !== 'function')
       throw new ConfigError(
         'Trainer: loss must be a function (output, batch) => loss, for example (logits, { y }) => losses.crossEntropy(logits, y)',
       );
+    if (options.forward !== undefined && typeof options.forward !== 'function')
+      throw new ConfigError('Trainer: forward must be a function (batch) => output');
     for (const m of options.metrics ?? [])
       if (m !== 'accuracy' && m !== 'perClass')
         throw new ConfigError(`Trainer: unknown metric ${JSON.stringify(m)}. Known: accuracy, perClass.`);
+    checkOptions('Trainer: checkpoint', options.checkpoint, ['everySteps', 'keep']);
+    checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
+    if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
+    if (options.earlyStopping) new EarlyStopping(options.earlyStopping);
+    checkHooks(options.hooks ?? []);
     device(options.device ?? 'cpu');
     options.model.to(options.device ?? 'cpu');
     this.options = options;
@@ -133,7 +141,7 @@ export class Trainer {
   fit(options: FitOptions): Promise<FitResult> {
     return this.start(options).result;
   }
-  /** Ends the run under way at the next micro-batch boundary; its result then arrives with stopReason 'stopped'. */
+  /** Ends the run under way at the next step boundary; its result then arrives with stopReason 'stopped'. */
   stop(): void {
     this.#run?.stop();
   }
@@ -143,9 +151,23 @@ export class Trainer {
     const { forward, model } = this.options;
     return forward ? forward(batch) : (model as Module & { forward(x: Tensor): Tensor }).forward(batch.x);
   }
-  /** Loss and metrics over a loader, in evaluation mode. */
-  evaluate(loader: BatchSource, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
+  /** What an evaluation needs to know. */
+  evaluation(signal?: AbortSignal): Evaluation {
     const { model, loss, metrics = [], precision = 'f32' } = this.options;
-    return evaluate({ model, loss, metrics, precision, forward: (b) => this.forward(b), signal: options.signal }, loader);
+    return { model, loss, metrics, precision, forward: (b) => this.forward(b), signal };
+  }
+  /**
+   * Loss and metrics over a loader, in evaluation mode.
+   * @throws ConfigError while a run trains the model: hooks, which it waits for, may evaluate
+   */
+  async evaluate(loader: BatchSource, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
+    checkOptions('evaluate', options, ['signal']);
+    if (typeof loader?.epoch !== 'function')
+      throw new ConfigError('evaluate: expected a loader, for example data.loader(set, { batchSize: 512 })');
+    if (this.#run && !this.#run.resting)
+      throw new ConfigError(
+        'evaluate: a run is under way, whose model this would put into evaluation mode. Await its result first, or evaluate in a hook.',
+      );
+    return evaluate(this.evaluation(options.signal), loader);
   }
 }

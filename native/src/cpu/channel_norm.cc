@@ -126,7 +126,7 @@ struct GradientSums {
   static constexpr int kPlanes = 2;
   const T *g, *x;
   const A* mean;
-  double *sums, *products;
+  double *plain, *products;
   void start(double* s, int64_t ld, int64_t n) const {
     for (int64_t j = 0; j < n; ++j) s[j] = s[ld + j] = 0;
   }
@@ -134,16 +134,14 @@ struct GradientSums {
     constexpr int64_t kRun = 4096;
     const A m = mean[at.out];
     for (int64_t i = 0; i < n; i += kRun) {
-      const int64_t end = n - i < kRun ? n : i + kRun;
-      const T *pg = g + offset, *px = x + offset;
-      A sum = 0, product = 0;
-#pragma omp simd reduction(+ : sum, product)
-      for (int64_t j = i; j < end; ++j) {
-        sum += A(pg[j]);
-        product += A(pg[j]) * (A(px[j]) - m);
-      }
-      s[0] += double(sum);
-      s[1] += double(product);
+      const T *pg = g + offset + i, *px = x + offset + i;
+      A sums[2];
+      sumRun<2>(n - i < kRun ? n - i : kRun, sums, [&](int64_t j, A* v) {
+        v[0] = A(pg[j]);
+        v[1] = v[0] * (A(px[j]) - m);
+      });
+      s[0] += double(sums[0]);
+      s[1] += double(sums[1]);
     }
   }
   void block(double* s, int64_t ld, const int64_t* o, int n, int width, const Place& at) const {
@@ -173,7 +171,7 @@ struct GradientSums {
     for (int64_t j = 0; j < n; ++j) s[j] += t[j], s[ld + j] += t[ld + j];
   }
   void write(const double* s, int64_t ld, int64_t n, int64_t at) const {
-    for (int64_t j = 0; j < n; ++j) sums[at + j] = s[j], products[at + j] = s[ld + j];
+    for (int64_t j = 0; j < n; ++j) plain[at + j] = s[j], products[at + j] = s[ld + j];
   }
 };
 

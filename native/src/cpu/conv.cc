@@ -140,26 +140,29 @@ void reluGradSum(const Call& call, int64_t rows, int64_t n, bool add) {
 
 }  // namespace
 
+void registerDirectConv(ConvKernels& k);
+
 void registerConv(OpTable& t) {
-  t.cpu("conv2d.plain", [](const Call& c) {
+  registerDirectConv(convKernels);
+  convKernels.plainForward = [](const Call& c) {
     const ConvShape s(c);
     const DType type = c.in[0].dtype;
     require(c.in[0].n == s.inputs() && c.in[1].n == s.weights() && c.out[0].n == s.outputs(), "conv2d: sizes");
     require(c.in[1].dtype == type && c.out[0].dtype == type && (!c.has(2) || (c.in[2].n == s.o && c.in[2].dtype == sums(type))), "conv2d: dtypes");
     dispatchFloat(type, [&](auto tag) { forward<decltype(tag)>(c, s); });
-  });
-  t.cpu("conv2d.gradInput.plain", [](const Call& c) {
+  };
+  convKernels.plainGradInput = [](const Call& c) {
     const ConvShape s(c);
     require(c.in[0].n == s.outputs() && c.in[1].n == s.weights() && c.out[0].n == s.inputs(), "conv2d.gradInput: sizes");
     require(c.in[1].dtype == c.in[0].dtype && c.out[0].dtype == c.in[0].dtype, "conv2d.gradInput: dtypes");
     dispatchFloat(c.in[0].dtype, [&](auto tag) { gradInput<decltype(tag)>(c, s); });
-  });
-  t.cpu("conv2d.gradWeight.plain", [](const Call& c) {
+  };
+  convKernels.plainGradWeight = [](const Call& c) {
     const ConvShape s(c);
     require(c.in[0].n == s.outputs() && c.in[1].n == s.inputs() && c.out[0].n == s.weights(), "conv2d.gradWeight: sizes");
     require(c.in[1].dtype == c.in[0].dtype && c.out[0].dtype == sums(c.in[0].dtype), "conv2d.gradWeight: dtypes");
     dispatchFloat(c.in[0].dtype, [&](auto tag) { gradWeight<decltype(tag)>(c, s); });
-  });
+  };
   t.cpu("relu.gradSum", [](const Call& c) {  // in: g, y; out: masked, sums; attr: rows, columns, add to the sums
     const int64_t rows = c.integer(0), n = c.integer(1);
     require(c.in[0].n == rows * n && c.in[1].n == rows * n && c.out[0].n == rows * n && c.out[1].n == n, "relu.gradSum: sizes");

@@ -20,10 +20,25 @@ struct ConvShape {
     require(groups > 0 && c % groups == 0 && o % groups == 0 && sh > 0 && sw > 0 && dh > 0 && dw > 0 && ph >= 0 && pw >= 0, "conv2d: shape");
     require(kh > 0 && kw > 0 && (oh - 1) * sh + (kh - 1) * dh < h + 2 * ph && (ow - 1) * sw + (kw - 1) * dw < w + 2 * pw, "conv2d: window");
   }
+  /** The convolution that takes the gradient of y to that of x: stride 1, ends changed over, padded so that all of the kernel meets all pixels. */
+  ConvShape turned() const {
+    ConvShape t = *this;
+    t.c = o, t.h = oh, t.w = ow;
+    t.o = c, t.oh = h, t.ow = w;
+    t.ph = (kh - 1) * dh - ph, t.pw = (kw - 1) * dw - pw;
+    return t;
+  }
   int64_t inputs() const { return n * h * w * c; }
   int64_t outputs() const { return n * oh * ow * o; }
   int64_t weights() const { return o * (c / groups) * kh * kw; }
   bool empty() const { return inputs() == 0 || outputs() == 0 || weights() == 0; }
 };
+
+/** The kernels that this instruction set has beside oneDNN's. The plain ones take every dtype; the direct ones f32, and are null where oneDNN is as fast. */
+struct ConvKernels {
+  Kernel plainForward = nullptr, plainGradInput = nullptr, plainGradWeight = nullptr;
+  Kernel directForward = nullptr, directGradInput = nullptr, directGradWeight = nullptr;
+};
+extern ConvKernels convKernels;
 
 }  // namespace anneal::cpu

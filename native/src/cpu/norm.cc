@@ -2,6 +2,7 @@
 // channel_norm.cc.
 #include "cpu/kernel.h"
 #include "cpu/math.h"
+#include "cpu/sums.h"
 
 namespace anneal::cpu {
 char* scratch(int slot, size_t bytes);
@@ -25,25 +26,20 @@ Statistics<Acc<T>> layerStatistics(const T* x, int64_t n, double eps) {
   using A = Acc<T>;
   double total = 0;
   for (int64_t i = 0; i < n; i += kRun) {
-    const int64_t m = n - i < kRun ? n - i : kRun;
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < m; ++j) sum += A(x[i + j]);
-    total += double(sum);
+    A sum[1];
+    sumRun<1>(n - i < kRun ? n - i : kRun, sum, [&](int64_t j, A* v) { v[0] = A(x[i + j]); });
+    total += double(sum[0]);
   }
   const A shift = A(total / double(n));
   double first = 0, second = 0;
   for (int64_t i = 0; i < n; i += kRun) {
-    const int64_t m = n - i < kRun ? n - i : kRun;
-    A f = 0, s = 0;
-#pragma omp simd reduction(+ : f, s)
-    for (int64_t j = 0; j < m; ++j) {
-      const A d = A(x[i + j]) - shift;
-      f += d;
-      s += d * d;
-    }
-    first += double(f);
-    second += double(s);
+    A sums[2];
+    sumRun<2>(n - i < kRun ? n - i : kRun, sums, [&](int64_t j, A* v) {
+      v[0] = A(x[i + j]) - shift;
+      v[1] = v[0] * v[0];
+    });
+    first += double(sums[0]);
+    second += double(sums[1]);
   }
   const double off = first / double(n);
   return {shift, A(off), A(1 / sqrt((second - off * first) / double(n) + eps))};
@@ -54,11 +50,9 @@ Statistics<Acc<T>> rmsStatistics(const T* x, int64_t n, double eps) {
   using A = Acc<T>;
   double second = 0;
   for (int64_t i = 0; i < n; i += kRun) {
-    const int64_t m = n - i < kRun ? n - i : kRun;
-    A s = 0;
-#pragma omp simd reduction(+ : s)
-    for (int64_t j = 0; j < m; ++j) s += A(x[i + j]) * A(x[i + j]);
-    second += double(s);
+    A sum[1];
+    sumRun<1>(n - i < kRun ? n - i : kRun, sum, [&](int64_t j, A* v) { v[0] = A(x[i + j]) * A(x[i + j]); });
+    second += double(sum[0]);
   }
   return {A(0), A(0), A(1 / sqrt(second / double(n) + eps))};
 }
@@ -118,27 +112,26 @@ struct Backward {
     const A mean = kRms ? A(0) : means[r], rstd = rstds[r];
     double total1 = 0, total2 = 0;
     for (int64_t i = 0; i < n; i += kRun) {
-      const int64_t end = n - i < kRun ? n : i + kRun;
-      A sum1 = 0, sum2 = 0;
+      const int64_t m = n - i < kRun ? n - i : kRun;
+      A sums[2];
       if (parameters && gamma) {
-#pragma omp simd reduction(+ : sum1, sum2)
-        for (int64_t j = i; j < end; ++j) {
-          const A gj = A(pg[j]), h = (A(px[j]) - mean) * rstd, u = gj * gamma[j];
+        sumRun<2>(m, sums, [&](int64_t k, A* v) {
+          const int64_t j = i + k;
+          const A gj = A(pg[j]), h = (A(px[j]) - mean) * rstd;
           dgamma[j] += gj * h;
           dbeta[j] += gj;
-          sum1 += u;
-          sum2 += u * h;
-        }
+          v[0] = gj * gamma[j];
+          v[1] = v[0] * h;
+        });
       } else {
-#pragma omp simd reduction(+ : sum1, sum2)
-        for (int64_t j = i; j < end; ++j) {
-          const A u = A(pg[j]) * (gamma ? gamma[j] : A(1));
-          sum1 += u;
-          sum2 += u * ((A(px[j]) - mean) * rstd);
-        }
+        sumRun<2>(m, sums, [&](int64_t k, A* v) {
+          const int64_t j = i + k;
+          v[0] = A(pg[j]) * (gamma ? gamma[j] : A(1));
+          v[1] = v[0] * ((A(px[j]) - mean) * rstd);
+        });
       }
-      total1 += double(sum1);
-      total2 += double(sum2);
+      total1 += double(sums[0]);
+      total2 += double(sums[1]);
     }
     if (parameters && !gamma)
       for (int64_t j = 0; j < n; ++j) {

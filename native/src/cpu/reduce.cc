@@ -28,18 +28,10 @@ struct Sum : OnePlane {
   void row(double* s, int64_t offset, int64_t n, const Place&) const {
     constexpr int64_t kShort = 1024;
     for (int64_t i = 0; i < n; i += kShort) {
-      const int64_t m = n - i < kShort ? n - i : kShort, quarter = m / 4;
-      const T *a = x + offset + i, *b = a + quarter, *d = b + quarter, *e = d + quarter;
-      A s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-      for (int64_t j = 0; j < quarter; ++j) {
-        s0 += A(a[j]);
-        s1 += A(b[j]);
-        s2 += A(d[j]);
-        s3 += A(e[j]);
-      }
-      for (int64_t j = 4 * quarter; j < m; ++j) s0 += A(a[j]);
-      s[0] += double(s0 + s1) + double(s2 + s3);
+      const T* p = x + offset + i;
+      A run[1];
+      sumRun<1>(n - i < kShort ? n - i : kShort, run, [&](int64_t j, A* v) { v[0] = A(p[j]); });
+      s[0] += double(run[0]);
     }
   }
   void block(double* s, int64_t, const int64_t* o, int n, int width, const Place&) const {
@@ -101,35 +93,14 @@ struct Product : OnePlane {
   }
 };
 
-/** Is b to be taken rather than a? NaN wins over all else, the first one over later ones. */
-template <class A>
-ANNEAL_ALWAYS bool beats(A b, A a) {
-  return b > a || (b != b && a == a);
-}
-template <class A>
-ANNEAL_ALWAYS A better(A a, A b) {
-  return beats(b, a) ? b : a;
-}
-
 /** The maximum of sign * x: sign is 1, or -1 for the minimum. Integers are wide enough to change sign. */
 template <class T>
 struct Extreme : OnePlane {
   using A = std::conditional_t<std::is_integral_v<T>, int64_t, Acc<T>>;
   const T* x;
   A sign;
-  /** Of a run (n > 0); NaN if there is one. */
   ANNEAL_ALWAYS A of(const T* p, int64_t n) const {
-    A m = sign * A(p[0]);
-    int bad = 0;
-#pragma omp simd reduction(max : m) reduction(| : bad)
-    for (int64_t j = 0; j < n; ++j) {
-      const A v = sign * A(p[j]);
-      m = v > m ? v : m;
-      bad |= v != v;
-    }
-    if constexpr (!std::is_integral_v<A>)
-      if (bad) return A(__builtin_nan(""));
-    return m;
+    return maxRun(n, sign * A(p[0]), [&](int64_t j) { return sign * A(p[j]); });
   }
   void start(double* s, int64_t, int64_t n) const {
     for (int64_t j = 0; j < n; ++j) s[j] = -kInfinity;
@@ -227,18 +198,15 @@ struct LogSumExp {
     for (int64_t i = 0; i < n; i += kRun) {
       const int64_t m = n - i < kRun ? n - i : kRun;
       const T* p = x + offset + i;
-      A most = -A(kInfinity);
-#pragma omp simd reduction(max : most)
-      for (int64_t j = 0; j < m; ++j) most = A(p[j]) > most ? A(p[j]) : most;
+      const A most = maxRun(m, -A(kInfinity), [&](int64_t j) { return A(p[j]); });
       if (double(most) > s[0]) {
         s[1] = rescaled(s[1], s[0], double(most));
         s[0] = double(most);
       }
       const A by = A(shift(s[0]));
-      A sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t j = 0; j < m; ++j) sum += mexp(A(p[j]) - by);
-      s[1] += double(sum);
+      A sum[1];
+      sumRun<1>(m, sum, [&](int64_t j, A* v) { v[0] = mexp(A(p[j]) - by); });
+      s[1] += double(sum[0]);
     }
   }
   void block(double* s, int64_t ld, const int64_t* o, int n, int width, const Place&) const {

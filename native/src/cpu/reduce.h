@@ -3,6 +3,7 @@
 // chunks are combined in order: results do not depend on the number of threads.
 #pragma once
 #include "cpu/kernel.h"
+#include "cpu/sums.h"
 
 namespace anneal::cpu {
 char* scratch(int slot, size_t bytes);
@@ -181,19 +182,15 @@ struct Moments {
     for (int64_t i = 0; i < n; i += kRun) {
       const int64_t m = n - i < kRun ? n - i : kRun;
       const T* p = x + offset + i;
-      A sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t j = 0; j < m; ++j) sum += A(p[j]);
-      const A shift = sum / A(m);
-      A first = 0, second = 0;
-#pragma omp simd reduction(+ : first, second)
-      for (int64_t j = 0; j < m; ++j) {
-        const A d = A(p[j]) - shift;
-        first += d;
-        second += d * d;
-      }
-      const double off = double(first) / double(m);  // what rounding left between the shift and the mean
-      merge(s[0], s[1], double(at.done + i), double(shift) + off, double(second) - off * double(first), double(m));
+      A sum[1], d[2];
+      sumRun<1>(m, sum, [&](int64_t j, A* v) { v[0] = A(p[j]); });
+      const A shift = sum[0] / A(m);
+      sumRun<2>(m, d, [&](int64_t j, A* v) {
+        v[0] = A(p[j]) - shift;
+        v[1] = v[0] * v[0];
+      });
+      const double off = double(d[0]) / double(m);  // what rounding left between the shift and the mean
+      merge(s[0], s[1], double(at.done + i), double(shift) + off, double(d[1]) - off * double(d[0]), double(m));
     }
   }
   void block(double* s, int64_t ld, const int64_t* offsets, int n, int width, const Place& at) const {

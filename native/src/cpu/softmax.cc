@@ -2,6 +2,7 @@
 // columns per task, vectors across them.
 #include "cpu/kernel.h"
 #include "cpu/math.h"
+#include "cpu/sums.h"
 
 ANNEAL_KERNELS_BEGIN
 namespace {
@@ -31,26 +32,29 @@ struct Shape {
 template <class T, bool kLog>
 void softmaxRow(const T* x, T* y, int64_t n) {
   using A = Acc<T>;
-  A most = -A(__builtin_inf()), sum = 0;
-#pragma omp simd reduction(max : most)
-  for (int64_t i = 0; i < n; ++i) most = A(x[i]) > most ? A(x[i]) : most;
-  // 16-bit results are rounded once: their exponentials are computed again rather than kept.
-  constexpr bool kKeep = !kLog && std::is_same_v<T, A>;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
-    const A e = mexp(A(x[i]) - most);
-    if constexpr (kKeep) y[i] = e;
-    sum += e;
-  }
+  constexpr int64_t kKept = 2048;
+  A kept[std::is_same_v<T, A> ? 1 : kKept], sum[1];
+  const A most = maxRun(n, -A(__builtin_inf()), [&](int64_t i) { return A(x[i]); });
   if constexpr (kLog) {
-    const A by = mlog(sum);
+    sumRun<1>(n, sum, [&](int64_t i, A* v) { v[0] = mexp(A(x[i]) - most); });
+    const A by = mlog(sum[0]);
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = T(A(x[i]) - most - by);
-  } else {
-    const A by = A(1) / sum;
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = T((kKeep ? A(y[i]) : mexp(A(x[i]) - most)) * by);
+    return;
   }
+  // The exponentials stay in y; 16-bit results are rounded once, so theirs stay aside, or are computed again where they are many.
+  A* e = std::is_same_v<T, A> ? reinterpret_cast<A*>(y) : kept;
+  if (!std::is_same_v<T, A> && n > kKept) {
+    sumRun<1>(n, sum, [&](int64_t i, A* v) { v[0] = mexp(A(x[i]) - most); });
+    const A by = A(1) / sum[0];
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) y[i] = T(mexp(A(x[i]) - most) * by);
+    return;
+  }
+  sumRun<1>(n, sum, [&](int64_t i, A* v) { v[0] = e[i] = mexp(A(x[i]) - most); });
+  const A by = A(1) / sum[0];
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = T(e[i] * by);
 }
 
 template <class T, bool kLog>
@@ -99,9 +103,9 @@ ANNEAL_ALWAYS A slope(A g, A y, A sum) { return kLog ? g - mexp(y) * sum : y * (
 template <class T, bool kLog>
 void gradientRow(const T* g, const T* y, const T* have, T* dx, int64_t n) {
   using A = Acc<T>;
-  A sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += term<kLog>(A(g[i]), A(y[i]));
+  A total[1];
+  sumRun<1>(n, total, [&](int64_t i, A* v) { v[0] = term<kLog>(A(g[i]), A(y[i])); });
+  const A sum = total[0];
   if (have) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) dx[i] = T(slope<kLog>(A(g[i]), A(y[i]), sum) + A(have[i]));

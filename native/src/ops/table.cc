@@ -55,7 +55,7 @@ constexpr Row rows[] = {
      "crossEntropy crossEntropy.grad crossEntropy.target mse mse.grad l1 l1.grad huber huber.grad bceWithLogits bceWithLogits.grad kl kl.grad "
      "klLog klLog.grad loss.mean loss.mean.grad"},
     {"layout", "layout"},
-    {"conv", "conv2d conv2d.gradInput conv2d.gradWeight conv2d.plain conv2d.gradInput.plain conv2d.gradWeight.plain relu.gradSum"},
+    {"conv", "conv2d conv2d.gradInput conv2d.gradWeight relu.gradSum"},
     {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
     {"bench", "peak"},
     {"random", "randomWords uniform normal randint bernoulli permutation dropout dropout2d fusedBias fusedBias.grad"},

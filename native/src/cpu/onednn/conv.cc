@@ -1,14 +1,18 @@
 // Convolution and its gradients by oneDNN: activations NHWC as they lie in memory, weights in whatever order the primitive likes best, made
-// from the OIHW master by a reorder in each call (weights are small). f64 goes to the plain loops of cpu/conv.cc.
+// from the OIHW master by a reorder in each call (weights are small). f64 goes to the plain loops of cpu/conv.cc, f32 on AVX2 mostly to
+// cpu/conv_direct.cc.
 #include <cstring>
 
 #include "cpu/conv.h"
 #include "cpu/onednn/engine.h"
 
 namespace anneal::cpu {
+
+ConvKernels convKernels;
+
 namespace {
 
-Kernel plainForward = nullptr, plainGradInput = nullptr, plainGradWeight = nullptr, relu = nullptr;
+Kernel relu = nullptr;
 
 /** A convolution primitive, and the reorder between its weights and OIHW (none where they are the same). */
 struct Convolution {
@@ -120,7 +124,7 @@ Convolution makeGradWeight(const ConvShape& s, DType t, bool add) {
   return made;
 }
 
-// Scratch: 1 to 3 widened operands, 4 weights in the primitive's order.
+// Scratch: 1 to 3 widened operands, 4 weights in the primitive's order; cpu/conv_direct.cc uses 4 to 6.
 constexpr int kWeights = 4;
 
 /** The weights as the primitive wants them. */
@@ -131,40 +135,65 @@ void* ordered(Convolution& p, const View& w) {
   return to;
 }
 
+/** Below these numbers of products per output, or of outputs, tiles of 6 by 16 are mostly air. */
+bool suitsDirect(const ConvShape& s, int64_t products, int64_t outputs) { return s.groups == 1 && products >= 24 && outputs >= 8; }
+
+/** A kernel of cpu/conv_direct.cc on operands of f32. */
+void runDirect(Kernel kernel, const Call& c, const View& a, const View& b, const View& out) {
+  const View in[] = {a, b, c.nIn > 2 ? c.in[2] : View{nullptr, 0, DType::f32}};
+  Call call = c;
+  call.in = in;
+  call.out = &out;
+  kernel(call);
+}
+
 /** in: x, w, bias?; out: y; flag: relu. */
 void forward(const Call& c) {
   const ConvShape s(c);
-  if (c.in[0].dtype == DType::f64 || s.empty()) return plainForward(c);
+  if (c.in[0].dtype == DType::f64 || s.empty()) return convKernels.plainForward(c);
   require(c.in[0].n == s.inputs() && c.in[1].n == s.weights() && c.out[0].n == s.outputs() && c.in[0].dtype == c.in[1].dtype, "conv2d: sizes");
-  require(!c.has(2) || (c.in[2].n == s.o && c.in[2].dtype == DType::f32), "conv2d: bias");
+  require(c.out[0].dtype == c.in[0].dtype && (!c.has(2) || (c.in[2].n == s.o && c.in[2].dtype == DType::f32)), "conv2d: dtypes");
   const View x = widened(c.in[0], 1), w = widened(c.in[1], 2), y = widenedOutput(c.out[0], 3);
-  Convolution& p = cachedConvolution(keyOf("conv2d", s, x.dtype, c.has(2)), makeForward, s, x.dtype, c.has(2));
-  void* weights = ordered(p, w);
-  if (c.has(2)) p.main->run({x.data, weights, y.data, c.in[2].data});
-  else p.main->run({x.data, weights, y.data});
-  // Not oneDNN's own relu: that one makes zeros of NaNs.
-  if (s.flag) runNow(relu, {y}, {y}, {0, 0});
+  if (convKernels.directForward && x.dtype == DType::f32 && suitsDirect(s, s.kh * s.kw * s.c, s.o)) {
+    runDirect(convKernels.directForward, c, x, w, y);
+  } else {
+    Convolution& p = cachedConvolution(keyOf("conv2d", s, x.dtype, c.has(2)), makeForward, s, x.dtype, c.has(2));
+    void* weights = ordered(p, w);
+    if (c.has(2)) p.main->run({x.data, weights, y.data, c.in[2].data});
+    else p.main->run({x.data, weights, y.data});
+    // Not oneDNN's own relu: that one makes zeros of NaNs.
+    if (s.flag) runNow(relu, {y}, {y}, {0, 0});
+  }
   narrow(y, c.out[0]);
 }
 
 /** in: gradient of y, w; out: dx. */
 void gradInput(const Call& c) {
   const ConvShape s(c);
-  if (c.in[0].dtype == DType::f64 || s.empty()) return plainGradInput(c);
+  if (c.in[0].dtype == DType::f64 || s.empty()) return convKernels.plainGradInput(c);
   require(c.in[0].n == s.outputs() && c.in[1].n == s.weights() && c.out[0].n == s.inputs() && c.in[0].dtype == c.in[1].dtype, "conv2d.gradInput: sizes");
+  require(c.out[0].dtype == c.in[0].dtype, "conv2d.gradInput: dtypes");
   const View g = widened(c.in[0], 1), w = widened(c.in[1], 2), dx = widenedOutput(c.out[0], 3);
-  Convolution& p = cachedConvolution(keyOf("conv2d.gradInput", s, g.dtype, false), makeGradInput, s, g.dtype, false);
-  p.main->run({g.data, ordered(p, w), dx.data});
+  const ConvShape t = s.turned();
+  const bool turns = s.sh == 1 && s.sw == 1 && t.ph >= 0 && t.pw >= 0;
+  if (convKernels.directGradInput && g.dtype == DType::f32 && turns && suitsDirect(s, s.kh * s.kw * s.o, s.c)) {
+    runDirect(convKernels.directGradInput, c, g, w, dx);
+  } else {
+    Convolution& p = cachedConvolution(keyOf("conv2d.gradInput", s, g.dtype, false), makeGradInput, s, g.dtype, false);
+    p.main->run({g.data, ordered(p, w), dx.data});
+  }
   narrow(dx, c.out[0]);
 }
 
 /** in: gradient of y, x; out: dw, f32; flag: add to it. */
 void gradWeight(const Call& c) {
   const ConvShape s(c);
-  if (c.in[0].dtype == DType::f64 || s.empty()) return plainGradWeight(c);
+  if (c.in[0].dtype == DType::f64 || s.empty()) return convKernels.plainGradWeight(c);
   require(c.in[0].n == s.outputs() && c.in[1].n == s.inputs() && c.out[0].n == s.weights() && c.in[0].dtype == c.in[1].dtype, "conv2d.gradWeight: sizes");
   require(c.out[0].dtype == DType::f32, "conv2d.gradWeight: the result is f32");
   const View g = widened(c.in[0], 1), x = widened(c.in[1], 2);
+  if (convKernels.directGradWeight && g.dtype == DType::f32 && suitsDirect(s, s.kh * s.kw * s.c, s.o))
+    return runDirect(convKernels.directGradWeight, c, g, x, c.out[0]);
   Convolution& p = cachedConvolution(keyOf("conv2d.gradWeight", s, g.dtype, s.flag), makeGradWeight, s, g.dtype, s.flag);
   if (!p.reorder) return p.main->run({g.data, x.data, c.out[0].data});
   void* own = scratch(kWeights, p.weightBytes);
@@ -175,12 +204,8 @@ void gradWeight(const Call& c) {
 }  // namespace
 
 void registerConv(OpTable& t) {
-  for (const Op& row : t.rows()) {
+  for (const Op& row : t.rows())
     if (!std::strcmp(row.name, "relu")) relu = row.cpu;
-    if (!std::strcmp(row.name, "conv2d.plain")) plainForward = row.cpu;
-    if (!std::strcmp(row.name, "conv2d.gradInput.plain")) plainGradInput = row.cpu;
-    if (!std::strcmp(row.name, "conv2d.gradWeight.plain")) plainGradWeight = row.cpu;
-  }
   t.cpu("conv2d", forward);
   t.cpu("conv2d.gradInput", gradInput);
   t.cpu("conv2d.gradWeight", gradWeight);
