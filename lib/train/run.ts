@@ -184,7 +184,10 @@ export class Run implements AsyncIterable<TrainEvent> {
     });
     for await (const window of windows) {
       if (this.#mustStop()) return;
-      if (this.#pendingLr.length) await this.#settle().then(() => this.#applyControl());
+      if (this.#pendingLr.length) {
+        await this.#settle(); // the rate is set for the step after it
+        this.#applyControl();
+      }
       const { epoch } = stepper.cursor;
       const result = stepper.step(window, (batch) => loss(this.#trainer.forward(batch), batch));
       result.catch(() => {}); // awaited when it is settled
