@@ -1,5 +1,6 @@
 import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
 import { packedAttention } from '../ops/attention.ts';
+import { add } from '../ops/binary.ts';
 import { feedForward } from '../ops/feedforward.ts';
 import { linear } from '../ops/linear.ts';
 import { show } from '../tensor/shape.ts';
@@ -131,6 +132,6 @@ export class TransformerBlock extends Module {
 
 /** x + dropout(part(y)). */
 function join(x: Tensor, part: SelfAttention | FeedForward, y: Tensor, dropout: Dropout): Tensor {
-  if (dropout.training && dropout.p > 0) return x.add(dropout.forward(part.forward(y)));
+  if (dropout.training && dropout.p > 0) return add(x, dropout.forward(part.forward(y)));
   return part.forward(y, x);
 }

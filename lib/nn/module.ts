@@ -1,6 +1,6 @@
 import { CheckpointError } from '../native/errors.ts';
 import { run } from '../native/run.ts';
-import { nativeOp } from '../ops/define.ts';
+import { cast, dense, nativeOp } from '../ops/define.ts';
 import { type DeviceName, device } from '../tensor/device.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
@@ -162,7 +162,7 @@ export abstract class Module {
 
 /** Writes a tensor's values over another of the same shape, in stream order. */
 export function assign(to: Tensor, from: Tensor): void {
-  const same = from.contiguous().to(to.dtype).detach();
+  const same = cast(dense(from), to.dtype).detach();
   run(copyOp, [same], [to]);
   to.storage.version++;
 }

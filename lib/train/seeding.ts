@@ -1,3 +1,6 @@
+// Tensor methods that this file uses are added by these two.
+import '../ops/binary.ts';
+import '../ops/unary.ts';
 import { ConfigError } from '../native/errors.ts';
 import { filled } from '../ops/define.ts';
 import type { Loss } from '../ops/loss.ts';

@@ -1,6 +1,8 @@
 import { CheckpointError } from '../native/errors.ts';
 import { assign, type Module, type StateDict } from '../nn/module.ts';
+import { mul } from '../ops/binary.ts';
 import { zeros } from '../ops/create.ts';
+import { cast } from '../ops/define.ts';
 import { where } from '../ops/select.ts';
 import type { Optimizer } from '../optim/index.ts';
 import { noGrad } from '../tensor/context.ts';
@@ -54,7 +56,7 @@ function toTensor(bytes: Uint8Array, shape: readonly number[], dtype: DType): Te
     const halves = new Uint16Array(bytes.slice().buffer);
     const words = Uint32Array.from(halves, (h) => h << 16);
     const wide = fromHost(new Float32Array(words.buffer), shape, 'f32');
-    const narrow = wide.to('bf16');
+    const narrow = cast(wide, 'bf16');
     wide.dispose();
     return narrow;
   }
@@ -99,4 +101,4 @@ export function snapshot(model: Module): StateDict {
   return new Map([...model.stateDict()].map(([name, t]) => [name, persistent(() => copyOf(t))]));
 }
 
-const copyOf = (t: Tensor): Tensor => t.detach().mul(1);
+const copyOf = (t: Tensor): Tensor => mul(t.detach(), 1);

@@ -130,8 +130,8 @@ export interface ExecuteOptions {
   dtype?: FloatDType;
   /** The dtype to which values are rounded first; default: `dtype`. With dtype f64 and this bf16, the exact result for bf16 operands. */
   rounding?: FloatDType;
-  /** The dtype for one operand, by its name; default: `dtype` for every float. */
-  dtypeOf?: (arg: string) => FloatDType;
+  /** Operands that are given, and rounded, otherwise: 'f32' for a bias beside bf16 activations. */
+  except?: (arg: string) => FloatDType | undefined;
 }
 
 const read = async (t: Tensor | number): Promise<Read> =>
@@ -163,12 +163,14 @@ export async function execute(c: OpCase, options: ExecuteOptions = {}): Promise<
   const golden = goldenOf(c);
   const op = await opOf(c);
   const { functions } = await loadOps();
-  const dtypeOf = options.dtypeOf ?? (() => options.dtype ?? 'f32');
+  const dtype = options.dtype ?? 'f32';
+  const rounding = options.rounding ?? dtype;
   return scope.run(async () => {
     const tensors: Tensor[] = [];
     for (let i = 0; i < c.inputs; i++) {
-      const dtype = dtypeOf(c.args[i] as string);
-      const t = await place(golden.tensor(`${c.name}/in.${i}`), dtype, options.rounding ?? dtype);
+      const other = options.except?.(c.args[i] as string);
+      const held = other && dtype !== 'f64' ? other : dtype;
+      const t = await place(golden.tensor(`${c.name}/in.${i}`), held, other ?? rounding);
       t.requiresGrad = c.differentiable[i] as boolean;
       tensors.push(t);
     }
@@ -176,7 +178,7 @@ export async function execute(c: OpCase, options: ExecuteOptions = {}): Promise<
     const seeded: { out: Tensor; seed: Tensor }[] = [];
     for (const [k, out] of outputs.entries()) {
       if (!golden.has(`${c.name}/grad_out.${k}`) || typeof out === 'number') continue;
-      const seed = await place(golden.tensor(`${c.name}/grad_out.${k}`), out.dtype as FloatDType, options.rounding ?? (out.dtype as FloatDType));
+      const seed = await place(golden.tensor(`${c.name}/grad_out.${k}`), out.dtype as FloatDType, rounding);
       seeded.push({ out, seed });
     }
     if (seeded.length === 1) {
