@@ -208,9 +208,10 @@ export class Stepper {
     const next = this.#applied;
     const horizon = this.#attempts;
     if (horizon < this.#tableEnd) return;
-    const table = this.schedule
-      ? this.schedule.table(next, AHEAD + horizon - next)
-      : new Float64Array(AHEAD + horizon - next).fill(1);
+    // Of one length, whatever is in flight, so that memory does not go up and down.
+    let length = AHEAD;
+    while (length < 2 * (horizon - next)) length *= 2;
+    const table = this.schedule ? this.schedule.table(next, length) : new Float64Array(length).fill(1);
     this.#state.setLearningRates(this.lrScale === 1 ? table : table.map((f) => f * this.lrScale), next);
     this.#tableEnd = next + table.length;
   }
