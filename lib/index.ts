@@ -1,5 +1,5 @@
 // The package's public names, and nothing else.
-export { gradcheck } from './autograd/gradcheck.ts';
+export { type GradcheckOptions, gradcheck } from './autograd/gradcheck.ts';
 export * as augment from './data/augment/index.ts';
 export * as data from './data/index.ts';
 export * as monitor from './monitor/index.ts';
@@ -16,33 +16,107 @@ export {
   OutOfMemoryError,
   ShapeError,
 } from './native/errors.ts';
+export type { MemoryStats, QueueStats, StreamName } from './native/run.ts';
 export * as nn from './nn/index.ts';
-export { attention, packedAttention } from './ops/attention.ts';
-export { add, div, eq, ge, gt, le, lt, maximum, minimum, mul, ne, pow, sub } from './ops/binary.ts';
-export { conv2d } from './ops/conv.ts';
-export { arange, full, ones, zeros, zerosLike } from './ops/create.ts';
-export { cast, defineOp } from './ops/define.ts';
-export { embedding } from './ops/embedding.ts';
+export { type AttentionOptions, attention, type PackedAttentionOptions, packedAttention } from './ops/attention.ts';
+export { add, div, eq, ge, gt, le, lt, maximum, minimum, mul, ne, type Operand, pow, sub } from './ops/binary.ts';
+export { type Conv2dOptions, conv2d } from './ops/conv.ts';
+export { arange, type CreateOptions, full, ones, zeros, zerosLike } from './ops/create.ts';
+export { type CustomOp, cast, defineOp } from './ops/define.ts';
+export { type EmbeddingOptions, embedding } from './ops/embedding.ts';
+export { type FeedForwardOptions, feedForward } from './ops/feedforward.ts';
 export { broadcastTo, concat, flip, narrow, pad, permute, split, stack, transpose } from './ops/index.ts';
-export { linear } from './ops/linear.ts';
+export { type LinearOptions, linear } from './ops/linear.ts';
 export * as losses from './ops/loss.ts';
-export { matmul } from './ops/matmul.ts';
-export { batchNorm, groupNorm, layerNorm, rmsNorm } from './ops/norm.ts';
+export { type MatmulOptions, matmul } from './ops/matmul.ts';
+export {
+  type BatchNormOptions,
+  batchNorm,
+  type GroupNormOptions,
+  groupNorm,
+  type LayerNormOptions,
+  layerNorm,
+  rmsNorm,
+} from './ops/norm.ts';
 export { measurePeak } from './ops/peak.ts';
-export { avgPool2d, maxPool2d } from './ops/pool.ts';
-export * from './ops/random.ts';
-export * from './ops/reduce.ts';
-export { gather, topK, where } from './ops/select.ts';
-export * from './ops/softmax.ts';
-export * from './ops/unary.ts';
-export { flatten, reshape, squeeze, unsqueeze } from './ops/view.ts';
+export { type AvgPool2dOptions, avgPool2d, type MaxPool2dOptions, maxPool2d } from './ops/pool.ts';
+export {
+  bernoulli,
+  type DropoutOptions,
+  dropout,
+  dropout2d,
+  type FusedBiasOptions,
+  fusedBias,
+  normal,
+  permutation,
+  rand,
+  randint,
+  randn,
+  randomWords,
+  uniform,
+} from './ops/random.ts';
+export {
+  type ArgOptions,
+  argmax,
+  argmin,
+  logSumExp,
+  max,
+  mean,
+  min,
+  prod,
+  type ReduceOptions,
+  std,
+  sum,
+  type VarianceOptions,
+  variance,
+} from './ops/reduce.ts';
+export { gather, type TopKOptions, topK, where } from './ops/select.ts';
+export { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.ts';
+export {
+  abs,
+  ceil,
+  clamp,
+  cos,
+  elu,
+  erf,
+  exp,
+  expm1,
+  floor,
+  gelu,
+  leakyRelu,
+  log,
+  log1p,
+  neg,
+  reciprocal,
+  relu,
+  round,
+  rsqrt,
+  sigmoid,
+  sign,
+  silu,
+  sin,
+  softplus,
+  sqrt,
+  square,
+  tanh,
+} from './ops/unary.ts';
+export { flatten, reshape, rows, squeeze, unsqueeze } from './ops/view.ts';
 export * as optim from './optim/index.ts';
 export * as schedule from './schedule/index.ts';
-export { enableGrad, isGradEnabled, manualSeed, noGrad } from './tensor/context.ts';
-export { type TensorOptions, tensor } from './tensor/create.ts';
+export {
+  enableGrad,
+  isGradEnabled,
+  manualSeed,
+  noGrad,
+  type Precision,
+  rngState,
+  setRngState,
+} from './tensor/context.ts';
+export { type Nested, type TensorOptions, tensor } from './tensor/create.ts';
 export { cpuInfo, type Device, type DeviceName, device, StreamEvent } from './tensor/device.ts';
-export type { DType } from './tensor/dtype.ts';
+export type { DType, FloatDType } from './tensor/dtype.ts';
 export { PhiloxStream } from './tensor/philox.ts';
-export { kept, scope } from './tensor/scope.ts';
-export { Parameter, Tensor } from './tensor/tensor.ts';
+export { kept, persistent, scope } from './tensor/scope.ts';
+export type { Shape } from './tensor/shape.ts';
+export { type Format, type HostArray, Parameter, Tensor } from './tensor/tensor.ts';
 export * from './train/index.ts';
