@@ -135,13 +135,12 @@ struct GradientSums {
     const A m = mean[at.out];
     for (int64_t i = 0; i < n; i += kRun) {
       const T *pg = g + offset + i, *px = x + offset + i;
-      A sums[2];
-      sumRun<2>(n - i < kRun ? n - i : kRun, sums, [&](int64_t j, A* v) {
-        v[0] = A(pg[j]);
-        v[1] = v[0] * (A(px[j]) - m);
+      const Two<A> sums = sumRun2<A>(n - i < kRun ? n - i : kRun, [&](int64_t j) ANNEAL_INLINED {
+        const A v = A(pg[j]);
+        return Two<A>{v, v * (A(px[j]) - m)};
       });
-      s[0] += double(sums[0]);
-      s[1] += double(sums[1]);
+      s[0] += double(sums.first);
+      s[1] += double(sums.second);
     }
   }
   void block(double* s, int64_t ld, const int64_t* o, int n, int width, const Place& at) const {

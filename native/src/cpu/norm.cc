@@ -20,48 +20,49 @@ struct Statistics {
   A mean, rest, rstd;
 };
 
+template <class A>
+ANNEAL_ALWAYS A reciprocalRoot(double x) { return A(1) / msqrt(A(x)); }
+
 /** Deviations are taken about the mean, and what its rounding left is taken off again: a far mean costs no digits. */
 template <class T>
-Statistics<Acc<T>> layerStatistics(const T* x, int64_t n, double eps) {
+Statistics<Acc<T>> layerStatistics(const T* x, int64_t n, double inverse, double eps) {
   using A = Acc<T>;
   double total = 0;
   for (int64_t i = 0; i < n; i += kRun) {
-    A sum[1];
-    sumRun<1>(n - i < kRun ? n - i : kRun, sum, [&](int64_t j, A* v) { v[0] = A(x[i + j]); });
-    total += double(sum[0]);
+    const T* p = x + i;
+    total += double(sumRun<A>(n - i < kRun ? n - i : kRun, [&](int64_t j) ANNEAL_INLINED { return A(p[j]); }));
   }
-  const A shift = A(total / double(n));
+  const A shift = A(total * inverse);
   double first = 0, second = 0;
   for (int64_t i = 0; i < n; i += kRun) {
-    A sums[2];
-    sumRun<2>(n - i < kRun ? n - i : kRun, sums, [&](int64_t j, A* v) {
-      v[0] = A(x[i + j]) - shift;
-      v[1] = v[0] * v[0];
+    const T* p = x + i;
+    const Two<A> sums = sumRun2<A>(n - i < kRun ? n - i : kRun, [&](int64_t j) ANNEAL_INLINED {
+      const A d = A(p[j]) - shift;
+      return Two<A>{d, d * d};
     });
-    first += double(sums[0]);
-    second += double(sums[1]);
+    first += double(sums.first);
+    second += double(sums.second);
   }
-  const double off = first / double(n);
-  return {shift, A(off), A(1 / sqrt((second - off * first) / double(n) + eps))};
+  const double off = first * inverse;
+  return {shift, A(off), reciprocalRoot<A>((second - off * first) * inverse + eps)};
 }
 
 template <class T>
-Statistics<Acc<T>> rmsStatistics(const T* x, int64_t n, double eps) {
+Statistics<Acc<T>> rmsStatistics(const T* x, int64_t n, double inverse, double eps) {
   using A = Acc<T>;
   double second = 0;
   for (int64_t i = 0; i < n; i += kRun) {
-    A sum[1];
-    sumRun<1>(n - i < kRun ? n - i : kRun, sum, [&](int64_t j, A* v) { v[0] = A(x[i + j]) * A(x[i + j]); });
-    second += double(sum[0]);
+    const T* p = x + i;
+    second += double(sumRun<A>(n - i < kRun ? n - i : kRun, [&](int64_t j) ANNEAL_INLINED { return A(p[j]) * A(p[j]); }));
   }
-  return {A(0), A(0), A(1 / sqrt(second / double(n) + eps))};
+  return {A(0), A(0), reciprocalRoot<A>(second * inverse + eps)};
 }
 
 /** y = (x - mean) rstd gamma + beta. in: x, gamma?, beta?. out: y, mean (layer norm only), rstd. attr: rows, n, eps. */
 template <bool kRms>
 void forward(const Call& c) {
   const int64_t rows = c.integer(0), n = c.integer(1);
-  const double eps = c.attr[2];
+  const double eps = c.attr[2], inverse = 1 / double(n);
   require(c.in[0].n == rows * n && c.out[0].n == rows * n && c.out[2].n == rows && (kRms || c.out[1].n == rows), "norm: sizes");
   require((!c.has(1) || c.in[1].n == n) && (!c.has(2) || c.in[2].n == n), "norm: parameters");
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
@@ -74,7 +75,7 @@ void forward(const Call& c) {
     parallelRows(rows, 4 * n, [=](int64_t r) {
       const T* p = x + r * n;
       T* q = y + r * n;
-      const Statistics<A> s = kRms ? rmsStatistics(p, n, eps) : layerStatistics(p, n, eps);
+      const Statistics<A> s = kRms ? rmsStatistics(p, n, inverse, eps) : layerStatistics(p, n, inverse, eps);
       if (!kRms) means[r] = s.mean;
       rstds[r] = s.rstd;
       const A mean = s.mean, rest = s.rest, rstd = s.rstd;
@@ -102,6 +103,7 @@ struct Backward {
   const T *g, *x, *have;
   const A *means, *rstds, *gamma;
   T* dx;
+  double inverse;  // 1 / n
   bool parameters;
 
   // with h = (x - mean) rstd, u = g gamma: dx = rstd (u - mean(u) - h mean(u h)); RMS norm has no middle term.
@@ -113,25 +115,24 @@ struct Backward {
     double total1 = 0, total2 = 0;
     for (int64_t i = 0; i < n; i += kRun) {
       const int64_t m = n - i < kRun ? n - i : kRun;
-      A sums[2];
+      Two<A> sums;
       if (parameters && gamma) {
-        sumRun<2>(m, sums, [&](int64_t k, A* v) {
+        sums = sumRun2<A>(m, [&](int64_t k) ANNEAL_INLINED {
           const int64_t j = i + k;
-          const A gj = A(pg[j]), h = (A(px[j]) - mean) * rstd;
+          const A gj = A(pg[j]), h = (A(px[j]) - mean) * rstd, u = gj * gamma[j];
           dgamma[j] += gj * h;
           dbeta[j] += gj;
-          v[0] = gj * gamma[j];
-          v[1] = v[0] * h;
+          return Two<A>{u, u * h};
         });
       } else {
-        sumRun<2>(m, sums, [&](int64_t k, A* v) {
+        sums = sumRun2<A>(m, [&](int64_t k) ANNEAL_INLINED {
           const int64_t j = i + k;
-          v[0] = A(pg[j]) * (gamma ? gamma[j] : A(1));
-          v[1] = v[0] * ((A(px[j]) - mean) * rstd);
+          const A u = A(pg[j]) * (gamma ? gamma[j] : A(1));
+          return Two<A>{u, u * ((A(px[j]) - mean) * rstd)};
         });
       }
-      total1 += double(sums[0]);
-      total2 += double(sums[1]);
+      total1 += double(sums.first);
+      total2 += double(sums.second);
     }
     if (parameters && !gamma)
       for (int64_t j = 0; j < n; ++j) {
@@ -139,7 +140,7 @@ struct Backward {
         dbeta[j] += A(pg[j]);
       }
     if (!dx) return;
-    const A m1 = kRms ? A(0) : A(total1 / double(n)), m2 = A(total2 / double(n));
+    const A m1 = kRms ? A(0) : A(total1 * inverse), m2 = A(total2 * inverse);
     T* q = dx + r * n;
     if (gamma && !ph) {
 #pragma omp simd
@@ -185,7 +186,7 @@ void backward(const Call& c) {
     using T = decltype(tag);
     using A = Acc<T>;
     const Backward<T> op{c.in[0].as<T>(), c.in[1].as<T>(), c.has(5) ? c.in[5].as<T>() : nullptr, kRms ? nullptr : c.in[2].as<A>(), c.in[3].as<A>(),
-                         c.has(4) ? c.in[4].as<A>() : nullptr, c.hasOut(0) ? c.out[0].as<T>() : nullptr, parameters};
+                         c.has(4) ? c.in[4].as<A>() : nullptr, c.hasOut(0) ? c.out[0].as<T>() : nullptr, 1 / double(n), parameters};
     const int64_t each = rowsPerTask(rows, n), tasks = (rows + each - 1) / each;
     A* partials = parameters ? reinterpret_cast<A*>(scratch(7, sizeof(A) * static_cast<size_t>(tasks * 2 * n + 1))) : nullptr;
     parallelRows(tasks, 8 * each * n, [&](int64_t t) {

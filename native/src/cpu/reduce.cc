@@ -29,9 +29,7 @@ struct Sum : OnePlane {
     constexpr int64_t kShort = 1024;
     for (int64_t i = 0; i < n; i += kShort) {
       const T* p = x + offset + i;
-      A run[1];
-      sumRun<1>(n - i < kShort ? n - i : kShort, run, [&](int64_t j, A* v) { v[0] = A(p[j]); });
-      s[0] += double(run[0]);
+      s[0] += double(sumRun<A>(n - i < kShort ? n - i : kShort, [&](int64_t j) ANNEAL_INLINED { return A(p[j]); }));
     }
   }
   void block(double* s, int64_t, const int64_t* o, int n, int width, const Place&) const {
@@ -100,7 +98,7 @@ struct Extreme : OnePlane {
   const T* x;
   A sign;
   ANNEAL_ALWAYS A of(const T* p, int64_t n) const {
-    return maxRun(n, sign * A(p[0]), [&](int64_t j) { return sign * A(p[j]); });
+    return maxRun(n, sign * A(p[0]), [&](int64_t j) ANNEAL_INLINED { return sign * A(p[j]); });
   }
   void start(double* s, int64_t, int64_t n) const {
     for (int64_t j = 0; j < n; ++j) s[j] = -kInfinity;
@@ -198,15 +196,13 @@ struct LogSumExp {
     for (int64_t i = 0; i < n; i += kRun) {
       const int64_t m = n - i < kRun ? n - i : kRun;
       const T* p = x + offset + i;
-      const A most = maxRun(m, -A(kInfinity), [&](int64_t j) { return A(p[j]); });
+      const A most = maxRun(m, -A(kInfinity), [&](int64_t j) ANNEAL_INLINED { return A(p[j]); });
       if (double(most) > s[0]) {
         s[1] = rescaled(s[1], s[0], double(most));
         s[0] = double(most);
       }
       const A by = A(shift(s[0]));
-      A sum[1];
-      sumRun<1>(m, sum, [&](int64_t j, A* v) { v[0] = mexp(A(p[j]) - by); });
-      s[1] += double(sum[0]);
+      s[1] += double(sumRun<A>(m, [&](int64_t j) ANNEAL_INLINED { return mexp(A(p[j]) - by); }));
     }
   }
   void block(double* s, int64_t ld, const int64_t* o, int n, int width, const Place&) const {

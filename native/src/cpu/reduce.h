@@ -182,15 +182,13 @@ struct Moments {
     for (int64_t i = 0; i < n; i += kRun) {
       const int64_t m = n - i < kRun ? n - i : kRun;
       const T* p = x + offset + i;
-      A sum[1], d[2];
-      sumRun<1>(m, sum, [&](int64_t j, A* v) { v[0] = A(p[j]); });
-      const A shift = sum[0] / A(m);
-      sumRun<2>(m, d, [&](int64_t j, A* v) {
-        v[0] = A(p[j]) - shift;
-        v[1] = v[0] * v[0];
+      const A shift = sumRun<A>(m, [&](int64_t j) ANNEAL_INLINED { return A(p[j]); }) / A(m);
+      const Two<A> d = sumRun2<A>(m, [&](int64_t j) ANNEAL_INLINED {
+        const A v = A(p[j]) - shift;
+        return Two<A>{v, v * v};
       });
-      const double off = double(d[0]) / double(m);  // what rounding left between the shift and the mean
-      merge(s[0], s[1], double(at.done + i), double(shift) + off, double(d[1]) - off * double(d[0]), double(m));
+      const double off = double(d.first) / double(m);  // what rounding left between the shift and the mean
+      merge(s[0], s[1], double(at.done + i), double(shift) + off, double(d.second) - off * double(d.first), double(m));
     }
   }
   void block(double* s, int64_t ld, const int64_t* offsets, int n, int width, const Place& at) const {

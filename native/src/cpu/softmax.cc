@@ -33,11 +33,10 @@ template <class T, bool kLog>
 void softmaxRow(const T* x, T* y, int64_t n) {
   using A = Acc<T>;
   constexpr int64_t kKept = 2048;
-  A kept[std::is_same_v<T, A> ? 1 : kKept], sum[1];
-  const A most = maxRun(n, -A(__builtin_inf()), [&](int64_t i) { return A(x[i]); });
+  A kept[std::is_same_v<T, A> ? 1 : kKept];
+  const A most = maxRun(n, -A(__builtin_inf()), [&](int64_t i) ANNEAL_INLINED { return A(x[i]); });
   if constexpr (kLog) {
-    sumRun<1>(n, sum, [&](int64_t i, A* v) { v[0] = mexp(A(x[i]) - most); });
-    const A by = mlog(sum[0]);
+    const A by = mlog(sumRun<A>(n, [&](int64_t i) ANNEAL_INLINED { return mexp(A(x[i]) - most); }));
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = T(A(x[i]) - most - by);
     return;
@@ -45,14 +44,12 @@ void softmaxRow(const T* x, T* y, int64_t n) {
   // The exponentials stay in y; 16-bit results are rounded once, so theirs stay aside, or are computed again where they are many.
   A* e = std::is_same_v<T, A> ? reinterpret_cast<A*>(y) : kept;
   if (!std::is_same_v<T, A> && n > kKept) {
-    sumRun<1>(n, sum, [&](int64_t i, A* v) { v[0] = mexp(A(x[i]) - most); });
-    const A by = A(1) / sum[0];
+    const A by = A(1) / sumRun<A>(n, [&](int64_t i) ANNEAL_INLINED { return mexp(A(x[i]) - most); });
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) y[i] = T(mexp(A(x[i]) - most) * by);
     return;
   }
-  sumRun<1>(n, sum, [&](int64_t i, A* v) { v[0] = e[i] = mexp(A(x[i]) - most); });
-  const A by = A(1) / sum[0];
+  const A by = A(1) / sumRun<A>(n, [&](int64_t i) ANNEAL_INLINED { return e[i] = mexp(A(x[i]) - most); });
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = T(e[i] * by);
 }
@@ -103,9 +100,7 @@ ANNEAL_ALWAYS A slope(A g, A y, A sum) { return kLog ? g - mexp(y) * sum : y * (
 template <class T, bool kLog>
 void gradientRow(const T* g, const T* y, const T* have, T* dx, int64_t n) {
   using A = Acc<T>;
-  A total[1];
-  sumRun<1>(n, total, [&](int64_t i, A* v) { v[0] = term<kLog>(A(g[i]), A(y[i])); });
-  const A sum = total[0];
+  const A sum = sumRun<A>(n, [&](int64_t i) ANNEAL_INLINED { return term<kLog>(A(g[i]), A(y[i])); });
   if (have) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) dx[i] = T(slope<kLog>(A(g[i]), A(y[i]), sum) + A(have[i]));
