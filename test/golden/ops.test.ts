@@ -25,5 +25,7 @@ for (const family of families) {
       expect([...missing], ops.broken.join('\n')).toEqual([]);
     });
     for (const c of cases.filter(present)) test(c.name, () => runOp(c));
+    // The reference of every other kernel must itself be right.
+    for (const c of cases.filter(present)) test(`${c.name}, f64`, () => runOp(c, 'f64'));
   });
 }
