@@ -181,6 +181,16 @@ struct Parameter {
   A absent;
   A operator[](int64_t i) const { return data ? data[i] : absent; }
 };
+/** in: `activations` of one dtype, then `wides` of its parameters', then another activation?. out: an activation, then `outs` wide ones. */
+void requireTypes(const Call& c, int activations, int wides, int outs) {
+  const DType t = c.in[0].dtype;
+  requireInputs(c, 0, activations, t);
+  requireInputs(c, activations, activations + wides, wideOf(t));
+  requireInputs(c, activations + wides, activations + wides + 1, t);
+  requireOutputs(c, 0, 1, t);
+  requireOutputs(c, 1, 1 + outs, wideOf(t));
+}
+
 template <class A>
 Parameter<A> parameter(const Call& c, int i, double absent, int64_t n) {
   require(!c.has(i) || c.in[i].n == n, "norm: parameters");
@@ -204,6 +214,7 @@ void batchNorm(const Call& c) {
   require(c.in[0].n == l.size() && c.out[0].n == l.size() && c.out[1].n == 2 * channels, "batchNorm: sizes");
   require(training || (c.has(3) && c.has(4) && c.in[3].n == channels && c.in[4].n == channels), "batchNorm: running statistics");
   require((!c.hasOut(2) || c.out[2].n == channels) && (!c.hasOut(3) || c.out[3].n == channels), "batchNorm: running statistics");
+  requireTypes(c, 1, 4, 3);
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;
@@ -237,6 +248,7 @@ void batchNormGradient(const Call& c) {
   const int64_t channels = l.channels;
   require(c.in[0].n == l.size() && c.in[1].n == l.size() && c.in[2].n == 2 * channels && (!c.has(4) || c.in[4].n == l.size()), "batchNorm gradient: sizes");
   require((!c.hasOut(0) || c.out[0].n == l.size()) && (!c.hasOut(1) || c.out[1].n == channels) && (!c.hasOut(2) || c.out[2].n == channels), "batchNorm gradient: outputs");
+  requireTypes(c, 2, 2, 2);
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;
@@ -271,6 +283,7 @@ void groupNorm(const Call& c) {
   const double eps = c.attr[5], pixels = double(l.pixels);
   const int64_t statistics = l.samples * groups.n;
   require(c.in[0].n == l.size() && c.out[0].n == l.size() && c.out[1].n == 2 * statistics, "groupNorm: sizes");
+  requireTypes(c, 1, 2, 1);
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;
@@ -305,6 +318,7 @@ void groupNormGradient(const Call& c) {
   const int64_t statistics = l.samples * groups.n, channels = l.channels;
   require(c.in[0].n == l.size() && c.in[1].n == l.size() && c.in[2].n == 2 * statistics && (!c.has(4) || c.in[4].n == l.size()), "groupNorm gradient: sizes");
   require((!c.hasOut(0) || c.out[0].n == l.size()) && (!c.hasOut(1) || c.out[1].n == channels) && (!c.hasOut(2) || c.out[2].n == channels), "groupNorm gradient: outputs");
+  requireTypes(c, 2, 2, 2);
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;

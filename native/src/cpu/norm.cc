@@ -65,6 +65,9 @@ void forward(const Call& c) {
   const double eps = c.attr[2], inverse = 1 / double(n);
   require(c.in[0].n == rows * n && c.out[0].n == rows * n && c.out[2].n == rows && (kRms || c.out[1].n == rows), "norm: sizes");
   require((!c.has(1) || c.in[1].n == n) && (!c.has(2) || c.in[2].n == n), "norm: parameters");
+  requireInputs(c, 1, 3, wideOf(c.in[0].dtype));
+  requireOutputs(c, 0, 1, c.in[0].dtype);
+  requireOutputs(c, 1, 3, wideOf(c.in[0].dtype));
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;
@@ -181,6 +184,11 @@ void backward(const Call& c) {
   require(c.in[0].n == rows * n && c.in[1].n == rows * n && c.in[3].n == rows && (kRms || c.in[2].n == rows), "norm gradient: sizes");
   require((!c.has(4) || c.in[4].n == n) && (!c.has(5) || c.in[5].n == rows * n), "norm gradient: inputs");
   require((!c.hasOut(0) || c.out[0].n == rows * n) && (!c.hasOut(1) || c.out[1].n == n) && (!c.hasOut(2) || c.out[2].n == n), "norm gradient: outputs");
+  requireInputs(c, 1, 2, c.in[0].dtype);
+  requireInputs(c, 2, 5, wideOf(c.in[0].dtype));
+  requireInputs(c, 5, 6, c.in[0].dtype);
+  requireOutputs(c, 0, 1, c.in[0].dtype);
+  requireOutputs(c, 1, 3, wideOf(c.in[0].dtype));
   const bool parameters = c.hasOut(1) || c.hasOut(2);
   dispatchFloat(c.in[0].dtype, [&](auto tag) {
     using T = decltype(tag);

@@ -142,6 +142,9 @@ void gradient(const Call& c) {
   require(!kReads || (c.has(1) && c.in[1].n == w.elements()) || w.elements() == 0, "reduce gradient: input");
   require(!c.has(2) || c.in[2].n == w.outputs(), "reduce gradient: saved outputs");
   require(!c.has(3) || c.in[3].n == w.elements(), "reduce gradient: gradient so far");
+  requireInputs(c, 0, 2, c.out[0].dtype);
+  requireInputs(c, 2, 3, kWide ? wideOf(c.out[0].dtype) : c.out[0].dtype);
+  requireInputs(c, 3, 4, c.out[0].dtype);
   dispatchFloat(c.out[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using Y = std::conditional_t<kWide, Acc<T>, T>;

@@ -14,6 +14,7 @@ struct Shape {
   explicit Shape(const Call& c) : outer(c.integer(0)), n(c.integer(1)), inner(c.integer(2)), strips((inner + kStrip - 1) / kStrip) {
     require(outer >= 0 && n >= 0 && inner >= 0 && c.out[0].n == outer * n * inner, "softmax: sizes");
     for (int i = 0; i < c.nIn; ++i) require(!c.has(i) || c.in[i].n == c.out[0].n, "softmax: sizes");
+    requireInputs(c, 0, c.nIn, c.out[0].dtype);
   }
   /** row(offset), or strip(offset, width), in parallel. */
   template <class Row, class Strip>

@@ -9,6 +9,17 @@ ANNEAL_KERNELS_BEGIN
 
 constexpr int kLanes = 32;
 
+/** The dtype of Acc<T>: what parameters and statistics of such tensors are stored as. */
+inline DType wideOf(DType t) { return t == DType::f64 ? DType::f64 : DType::f32; }
+
+/** Inputs and outputs [from, to) that are present have this dtype. */
+inline void requireInputs(const Call& c, int from, int to, DType t) {
+  for (int i = from; i < to; ++i) require(!c.has(i) || c.in[i].dtype == t, "dtype of an input");
+}
+inline void requireOutputs(const Call& c, int from, int to, DType t) {
+  for (int i = from; i < to; ++i) require(!c.hasOut(i) || c.out[i].dtype == t, "dtype of an output");
+}
+
 /** Eight values that lie in registers, whatever the instruction set makes of them. */
 template <class A>
 struct Vector {
