@@ -1,3 +1,4 @@
+import { ConfigError, checkOptions } from '../native/errors.ts';
 import * as ops from '../ops/unary.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Module } from './module.ts';
@@ -13,7 +14,10 @@ export class GELU extends Module {
   readonly approximate: 'none' | 'tanh';
   constructor(options: { approximate?: 'none' | 'tanh' } = {}) {
     super();
+    checkOptions('GELU', options, ['approximate']);
     this.approximate = options.approximate ?? 'none';
+    if (this.approximate !== 'none' && this.approximate !== 'tanh')
+      throw new ConfigError(`GELU: approximate must be 'none' or 'tanh', got ${JSON.stringify(this.approximate)}`);
   }
   forward(x: Tensor): Tensor {
     return ops.gelu(x, { approximate: this.approximate });
@@ -49,6 +53,7 @@ export class LeakyReLU extends Module {
   readonly slope: number;
   constructor(options: { slope?: number } = {}) {
     super();
+    checkOptions('LeakyReLU', options, ['slope']);
     this.slope = options.slope ?? 0.01;
   }
   forward(x: Tensor): Tensor {
@@ -60,6 +65,7 @@ export class ELU extends Module {
   readonly alpha: number;
   constructor(options: { alpha?: number } = {}) {
     super();
+    checkOptions('ELU', options, ['alpha']);
     this.alpha = options.alpha ?? 1;
   }
   forward(x: Tensor): Tensor {

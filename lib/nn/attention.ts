@@ -43,6 +43,7 @@ export class MultiheadAttention extends Module {
     this.inProjWeight = new Parameter(init.xavierUniform([3 * embedDim, embedDim]));
     this.inProjBias = bias ? new Parameter(init.zeros([3 * embedDim])) : null;
     this.outProj = new Linear(embedDim, embedDim, { bias });
+    if (bias) this.outProj.bias = new Parameter(init.zeros([embedDim]));
     this.embedDim = embedDim;
     this.numHeads = numHeads;
     this.causal = options.causal ?? false;

@@ -2,6 +2,9 @@ import { ConfigError, checkOptions } from '../native/errors.ts';
 import { embedding } from '../ops/embedding.ts';
 import { linear } from '../ops/linear.ts';
 import { flatten } from '../ops/view.ts';
+import { noGrad } from '../tensor/context.ts';
+import { tensor } from '../tensor/create.ts';
+import { scope } from '../tensor/scope.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
 import { Module } from './module.ts';
@@ -35,15 +38,26 @@ export class Linear extends Module {
   }
 }
 
-/** Rows of a table [count, dim] picked by i32 indices: [...] to [..., dim]. Starts as N(0, 1). */
+/** The table with one row zeroed. */
+function withoutRow(table: Tensor, row: number): Tensor {
+  const count = table.shape[0] as number;
+  const keep = Float32Array.from({ length: count }, (_, i) => +(i !== (row + count) % count));
+  return scope(() => noGrad(() => table.mul(tensor(keep, { shape: [count, 1] }))));
+}
+
+/** Rows of a table [count, dim] picked by i32 indices: [...] to [..., dim]. Starts as N(0, 1), the row of padding as 0. */
 export class Embedding extends Module {
   weight: Parameter;
   readonly paddingIdx: number | undefined;
   constructor(count: number, dim: number, options: { paddingIdx?: number } = {}) {
     super();
     checkOptions('Embedding', options, ['paddingIdx']);
-    this.weight = new Parameter(init.normal([checkCount('Embedding', 'count', count), checkCount('Embedding', 'dim', dim)]));
-    this.paddingIdx = options.paddingIdx;
+    const shape = [checkCount('Embedding', 'count', count), checkCount('Embedding', 'dim', dim)];
+    const { paddingIdx } = options;
+    if (paddingIdx !== undefined && !(Number.isInteger(paddingIdx) && paddingIdx >= -count && paddingIdx < count))
+      throw new ConfigError(`Embedding: paddingIdx must be a row from ${-count} to ${count - 1}, got ${String(paddingIdx)}`);
+    this.weight = new Parameter(paddingIdx === undefined ? init.normal(shape) : withoutRow(init.normal(shape), paddingIdx));
+    this.paddingIdx = paddingIdx;
   }
   forward(indices: Tensor): Tensor {
     return embedding(indices, this.weight, this.paddingIdx === undefined ? {} : { paddingIdx: this.paddingIdx });

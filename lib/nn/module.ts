@@ -1,7 +1,8 @@
-import { CheckpointError } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
 import { run } from '../native/run.ts';
 import { cast, dense, nativeOp } from '../ops/define.ts';
 import { type DeviceName, device } from '../tensor/device.ts';
+import { scope } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 
@@ -64,10 +65,14 @@ export abstract class Module {
   }
 
   /** Every tensor of the state under every name; tied ones come more than once. */
-  private *named(prefix = ''): Iterable<[string, Parameter | Buffer]> {
+  private *named(prefix = '', above: readonly Module[] = []): Iterable<[string, Parameter | Buffer]> {
+    if (above.includes(this))
+      throw new ConfigError(
+        `'${prefix}' is a module that contains itself, so its state has no end. Keep a reference to a parent in a private field (#parent).`,
+      );
     for (const [name, member] of this.entries()) {
       const path = prefix ? `${prefix}.${name}` : name;
-      if (member instanceof Module) yield* member.named(path);
+      if (member instanceof Module) yield* member.named(path, [...above, this]);
       else yield [path, member];
     }
   }
@@ -95,18 +100,29 @@ export abstract class Module {
   }
 
   /**
-   * Copies weights in, converting dtypes. `strict` (default true): every name must match. A tied parameter needs one of its names.
+   * Copies weights in, converting dtypes. `strict` (default true): every name must match. A tied parameter needs one of its names; PyTorch's
+   * counts of batches (num_batches_tracked), which nothing here reads, are passed over.
    * @throws CheckpointError naming what is missing, unexpected, or of another shape; nothing is copied then
    */
   loadStateDict(state: Map<string, Tensor> | Record<string, Tensor>, options: { strict?: boolean } = {}): this {
+    checkOptions('loadStateDict', options, ['strict']);
+    if (state === null || typeof state !== 'object' || state instanceof Tensor)
+      throw new CheckpointError('loadStateDict: expected tensors by name, a Map or an object. loadSafetensors(path) gives one.');
     const given = state instanceof Map ? state : new Map(Object.entries(state));
     const own = this.stateDict();
     const reached = new Set([...own].filter(([name]) => given.has(name)).map(([, t]) => t));
     const missing = [...own].filter(([name, t]) => !given.has(name) && !reached.has(t)).map(([name]) => name);
-    const unexpected = [...given.keys()].filter((name) => !own.has(name));
+    const unexpected = [...given.keys()].filter((name) => !own.has(name) && !countsBatches(name, own));
+    const unusable = [...own].flatMap(([name]) => {
+      const g: unknown = given.get(name);
+      if (g === undefined || (g instanceof Tensor && !g.disposed)) return [];
+      return [`${name}: ${g instanceof Tensor ? 'was freed' : 'is no tensor'}`];
+    });
     const wrong = [...own].flatMap(([name, t]) => {
       const g = given.get(name);
-      return g && !sameShape(g.shape, t.shape) ? [`${name}: expected ${show(t.shape)}, got ${show(g.shape)}`] : [];
+      return g instanceof Tensor && !sameShape(g.shape, t.shape)
+        ? [`${name}: expected ${show(t.shape)}, got ${show(g.shape)}`]
+        : [];
     });
     const faults = [
       ...((options.strict ?? true)
@@ -115,6 +131,7 @@ export abstract class Module {
             unexpected.length ? `unexpected: ${unexpected.join(', ')}` : '',
           ]
         : []),
+      unusable.join('; '),
       wrong.length ? `other shapes: ${wrong.join('; ')}` : '',
     ].filter((f) => f !== '');
     if (faults.length)
@@ -160,10 +177,12 @@ export abstract class Module {
   }
 }
 
+const countsBatches = (name: string, own: StateDict): boolean =>
+  name.endsWith('num_batches_tracked') && own.has(name.replace(/num_batches_tracked$/, 'running_mean'));
+
 /** Writes a tensor's values over another of the same shape, in stream order. */
 export function assign(to: Tensor, from: Tensor): void {
-  const same = cast(dense(from), to.dtype).detach();
-  run(copyOp, [same], [to]);
+  scope(() => run(copyOp, [cast(dense(from), to.dtype).detach()], [to]));
   to.storage.version++;
 }
 
