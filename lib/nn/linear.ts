@@ -1,6 +1,8 @@
 import { ConfigError, checkOptions } from '../native/errors.ts';
+import { zeros } from '../ops/create.ts';
 import { embedding } from '../ops/embedding.ts';
 import { linear } from '../ops/linear.ts';
+import { where } from '../ops/select.ts';
 import { flatten } from '../ops/view.ts';
 import { noGrad } from '../tensor/context.ts';
 import { tensor } from '../tensor/create.ts';
@@ -41,8 +43,8 @@ export class Linear extends Module {
 /** The table with one row zeroed. */
 function withoutRow(table: Tensor, row: number): Tensor {
   const count = table.shape[0] as number;
-  const keep = Float32Array.from({ length: count }, (_, i) => +(i !== (row + count) % count));
-  return scope(() => noGrad(() => table.mul(tensor(keep, { shape: [count, 1] }))));
+  const others = Uint8Array.from({ length: count }, (_, i) => +(i !== (row + count) % count));
+  return scope(() => noGrad(() => where(tensor(others, { shape: [count, 1], dtype: 'bool' }), table, zeros([]))));
 }
 
 /** Rows of a table [count, dim] picked by i32 indices: [...] to [..., dim]. Starts as N(0, 1), the row of padding as 0. */
