@@ -1,12 +1,12 @@
 import { ConfigError, ShapeError } from '../native/errors.ts';
 import { full } from '../ops/create.ts';
 import { normal as normalOp, uniform as uniformOp } from '../ops/random.ts';
-import { type Shape, show, sizeOf } from '../tensor/shape.ts';
+import { checkShape, type Shape, show, sizeOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 /** Inputs and outputs that a weight connects: [out, in, ...kernel] as in PyTorch. */
 export function fans(shape: Shape): { fanIn: number; fanOut: number } {
-  if (shape.length < 2)
+  if (checkShape('init', shape).length < 2)
     throw new ShapeError(`init: fan-in and fan-out need a weight of at least 2 dimensions, got ${show(shape)}`);
   const [out, inputs, ...kernel] = shape as [number, number, ...number[]];
   const field = sizeOf(kernel);

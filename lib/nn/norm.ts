@@ -5,7 +5,7 @@ import * as init from './init.ts';
 import { checkCount } from './linear.ts';
 import { Buffer, Module } from './module.ts';
 
-const shapeOf = (shape: number | readonly number[]): readonly number[] => (typeof shape === 'number' ? [shape] : shape);
+const shapeOf = (shape: number | readonly number[]): readonly number[] => (Array.isArray(shape) ? shape : [shape as number]);
 
 /** Normalises over the last dimensions, `normalizedShape` (Ba et al. 2016). eps 1e-5. */
 export class LayerNorm extends Module {

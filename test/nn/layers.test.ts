@@ -242,6 +242,12 @@ test('what a layer refuses', () => {
     [() => new nn.Linear(3, 3, { bais: false } as never), ConfigError, /"bais" should be "bias"/],
     [() => new nn.Conv2d(1, 1, {} as never), ConfigError, /kernelSize is missing, for example/],
     [() => new nn.Conv2d(3, 4, { kernelSize: 3, groups: 2 }), ConfigError, /groups 2 must divide inChannels 3/],
+    [
+      () => new nn.LayerNorm(undefined as never),
+      ConfigError,
+      /LayerNorm: normalizedShape must be a whole number above 0, got undefined/,
+    ],
+    [() => nn.init.xavierUniform(undefined as never), ShapeError, /init: a shape is an array of whole numbers, got undefined/],
     [() => new nn.Dropout(1.5), ConfigError, /p must be a number from 0 to 1, got 1\.5/],
     [() => new nn.Embedding(3, 2, { paddingIdx: 3 }), ConfigError, /paddingIdx must be a row from -3 to 2, got 3/],
     [() => new nn.MultiheadAttention(10, 3), ConfigError, /numHeads 3 must divide embedDim 10/],
