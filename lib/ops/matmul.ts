@@ -20,11 +20,10 @@ interface Product {
   strideB?: number;
   transposeA?: boolean;
   transposeB?: boolean;
-  accumulate?: boolean;
   relu?: boolean;
   multiply?: boolean;
 }
-const attributes = (p: Product): number[] => [
+const attributes = (p: Product, accumulate: boolean): number[] => [
   p.m,
   p.n,
   p.k,
@@ -33,7 +32,7 @@ const attributes = (p: Product): number[] => [
   p.strideB ?? p.k * p.n,
   +!!p.transposeA,
   +!!p.transposeB,
-  +!!p.accumulate,
+  +accumulate,
   p.relu ? 1 : 0,
   +!!p.multiply,
 ];
@@ -52,7 +51,7 @@ export function product(
   extra?: Tensor | null,
 ): Tensor {
   const out = into ?? unwritten(shape, dtype, a.device);
-  run(matmulOp, [a, b, bias ?? null, extra ?? null], [out], attributes({ ...p, accumulate: into !== undefined }));
+  run(matmulOp, [a, b, bias ?? null, extra ?? null], [out], attributes(p, into !== undefined));
   return out;
 }
 

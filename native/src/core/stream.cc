@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMaxSegments = 256;  // 64 MiB of pending calls, about a quarter of a million
 constexpr size_t kAlign = 16;
 // Shorter than a wake-up, longer than the gap between two calls of one step.
-constexpr auto kSpin = std::chrono::microseconds(20);
+constexpr auto kSpin = std::chrono::microseconds(50);
 
 constexpr size_t roundUp(size_t n) { return (n + kAlign - 1) / kAlign * kAlign; }
 

@@ -6,9 +6,23 @@
 ANNEAL_KERNELS_BEGIN
 namespace {
 
+/** Elements of a right operand that is turned before use, so that the inner loop runs along memory: 128 KiB of f32. */
+constexpr int64_t kTurned = 1 << 15;
+
+/** The one right matrix [n, k] as [k, n] in the accumulator's type; null where there are several, or it is large. */
+template <class A, class B>
+const A* turned(const B* b, const MatmulShape& s) {
+  if (!s.transposeB || s.k * s.n > kTurned || (s.batch > 1 && s.strideB)) return nullptr;
+  static thread_local A buffer[kTurned];
+  for (int64_t j = 0; j < s.n; ++j)
+    for (int64_t p = 0; p < s.k; ++p) buffer[p * s.n + j] = A(b[j * s.k + p]);
+  return buffer;
+}
+
 template <class T, class B, class R>
 void product(const Call& c, const MatmulShape& s) {
   using A = Acc<T>;
+  const A* along = turned<A>(c.in[1].as<B>(), s);
   const float* bias32 = s.bias && c.in[2].dtype != DType::f64 ? c.in[2].as<float>() : nullptr;
   const double* bias64 = s.bias && c.in[2].dtype == DType::f64 ? c.in[2].as<double>() : nullptr;
   const R* extra = c.has(3) ? c.in[3].as<R>() : nullptr;
@@ -23,7 +37,14 @@ void product(const Call& c, const MatmulShape& s) {
       const int64_t width = s.n - j0 < kTile ? s.n - j0 : kTile;
       A sum[kTile];
       for (int64_t j = 0; j < width; ++j) sum[j] = A(0);
-      if (s.transposeB) {
+      if (along) {
+        for (int64_t p = 0; p < s.k; ++p) {
+          const A x = A(s.transposeA ? a[p * s.m + i] : a[i * s.k + p]);
+          const A* bp = along + p * s.n + j0;
+#pragma omp simd
+          for (int64_t j = 0; j < width; ++j) sum[j] += x * bp[j];
+        }
+      } else if (s.transposeB) {
         for (int64_t j = 0; j < width; ++j) {
           const B* bj = b + (j0 + j) * s.k;
           A dot = A(0);
