@@ -1,5 +1,6 @@
 import { manualSeed, nn, type Tensor, tensor } from 'anneal';
 import { Gpt } from '../examples/gpt/model.ts';
+import { cnn } from '../examples/mnist/model.ts';
 
 /** A row of workloads.json. */
 export interface Workload {
@@ -32,21 +33,6 @@ function mlp(sizes: readonly number[]): nn.Sequential {
   const layers = sizes.slice(1).flatMap((out, i) => [new nn.Linear(sizes[i] as number, out), new nn.ReLU()]);
   return new nn.Sequential(...layers.slice(0, -1));
 }
-
-const cnn = (): nn.Sequential =>
-  new nn.Sequential(
-    new nn.Conv2d(1, 32, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.Conv2d(32, 64, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.MaxPool2d(2),
-    new nn.Dropout(0.25),
-    new nn.Flatten(),
-    new nn.Linear(9216, 128),
-    new nn.ReLU(),
-    new nn.Dropout(0.5),
-    new nn.Linear(128, 10),
-  );
 
 export interface Built {
   model: nn.Module & { forward(x: Tensor): Tensor };

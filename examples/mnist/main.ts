@@ -8,7 +8,7 @@ import {
   losses,
   manualSeed,
   monitor,
-  nn,
+  type nn,
   noGrad,
   optim,
   schedule,
@@ -17,6 +17,7 @@ import {
   Trainer,
   tensor,
 } from 'anneal';
+import { cnn } from './model.ts';
 
 const help = `Trains a CNN on MNIST: 55,000 digits to fit, 5,000 to validate, 10,000 to test once.
 
@@ -44,22 +45,6 @@ const { values: args } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
-
-/** LeNet's grandchild: 1.2 million parameters. */
-export const cnn = (): nn.Sequential =>
-  new nn.Sequential(
-    new nn.Conv2d(1, 32, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.Conv2d(32, 64, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.MaxPool2d(2),
-    new nn.Dropout(0.25),
-    new nn.Flatten(),
-    new nn.Linear(9216, 128),
-    new nn.ReLU(),
-    new nn.Dropout(0.5),
-    new nn.Linear(128, 10),
-  );
 
 interface Mistake {
   id: number;
