@@ -222,14 +222,10 @@ export class Stepper {
     this.#tableEnd = -1;
   }
 
-  /**
-   * What is queued behind a call that failed is dropped until the host hears of it: first values of learning rates, shadows and optimizer
-   * state too. They are given again.
-   */
+  /** Calls queued behind one that failed are dropped until the host hears of it, those that first write shadows and optimizer state too. They are made again. */
   #recover(failed: number): void {
     if (failed <= this.#recovered) return;
     this.#recovered = this.#attempts; // the steps in flight failed with it
-    this.#tableEnd = -1;
     for (const p of this.optimizer.parameters) if (p instanceof Parameter) p.shadowVersion = -1;
     renewState(this.optimizer);
   }

@@ -211,6 +211,19 @@ describe('losses of two terms', () => {
     expect(result.gradNorm).toBeCloseTo(await norm.item(), 5);
   });
 
+  test('one term: the loss and its gradients are those of mean()', async () => {
+    const make = () => mlp([12, 16, 3]);
+    const lossOf = (model: nn.Sequential) => (b: { x: Tensor; [name: string]: unknown }) =>
+      losses.mse(model.forward(b.x), b.t as Tensor).times(3);
+    const { result } = await stepOver(make, lossOf, { x: batch.x, t: batch.t }, [8, 8, 8, 8]);
+    const model = make();
+    const on = (c: HostArray) => tensor(c.data as Float32Array, { shape: c.shape });
+    const loss = lossOf(model)({ x: on(batch.x), t: on(batch.t) }).mean();
+    loss.backward();
+    expect(result.loss).toBeCloseTo(await loss.item(), 5);
+    expect(result.gradNorm).toBeCloseTo(await optim.clipGradNorm(model.parameters(), 1e9).item(), 5);
+  });
+
   test('counts whose ratio changes from piece to piece are refused: the parts would be weighted wrongly', async () => {
     const z = labels(32).map((v, i) => (i < 8 ? -100 : v % 4));
     const step = stepOver(

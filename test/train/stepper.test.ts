@@ -31,6 +31,7 @@ function set<M extends nn.Module = nn.Sequential>(options: Partial<StepperOption
   const optimizer = options.optimizer ?? new optim.AdamW(model.parameters(), { lr: 0.01 });
   return { model, optimizer, stepper: new Stepper({ model, optimizer, ...options }) };
 }
+type Batch = { x: Tensor; y: Tensor };
 const classify =
   (model: nn.Sequential) =>
   ({ x, y }: { x: Tensor; y: Tensor }) =>
@@ -327,34 +328,33 @@ describe('after an error the stepper goes on', () => {
     });
   }
 
-  for (const precision of ['f32', 'bf16'] as const)
-    test(`a target that is no class, found on the device, at the very first step (${precision})`, async () => {
-      const a = set({ precision });
-      const b = set({ precision });
-      const bad = {
-        micro: [
-          {
-            x: x(),
-            y: host(
-              Int32Array.from({ length: 16 }, (_, i) => i),
-              16,
-            ),
-          },
-        ],
-      };
-      const first = a.stepper.step(bad, classify(a.model));
-      const second = a.stepper.step(window(), classify(a.model)); // queued before anyone knew: dropped
-      second.catch(() => {}); // awaited below
-      await expect(first).rejects.toThrow(DataError);
-      await expect(first).rejects.toThrow(/crossEntropy.*\[16, 3\].*outside \[0, 3\)/);
-      const third = a.stepper.step(window(), classify(a.model));
-      await expect(second).rejects.toThrow(DataError);
-      expect(await third).toMatchObject({ applied: true, step: 3 });
-      await b.stepper.step(window(), classify(b.model));
-      // moments and low-precision copies were first written by calls that were dropped
-      for (const { stepper, model } of [a, b]) await stepper.step(window(), classify(model));
-      expect(await everything(a)).toEqual(await everything(b));
-    });
+  for (const [name, spoilt] of [
+    ['behind the model', (model: nn.Sequential, { x, y }: Batch) => losses.crossEntropy(model.forward(x), y.mul(9))],
+    [
+      'before it, so that nothing of the model is computed',
+      (model: nn.Sequential, { x, y }: Batch) => {
+        const lost = losses.crossEntropy(x, y.mul(9)).times(0);
+        return losses.crossEntropy(model.forward(x), y).plus(lost);
+      },
+    ],
+  ] as const)
+    for (const precision of ['f32', 'bf16'] as const)
+      test(`a target that is no class, found on the device at the very first step, ${name} (${precision})`, async () => {
+        const a = set({ precision });
+        const b = set({ precision });
+        const first = a.stepper.step(window(), (batch) => spoilt(a.model, batch));
+        const second = a.stepper.step(window(), classify(a.model)); // queued before anyone knew: dropped
+        second.catch(() => {}); // awaited below
+        await expect(first).rejects.toThrow(DataError);
+        await expect(first).rejects.toThrow(/crossEntropy.*\[16\].*target 9 is outside \[0, /);
+        const third = a.stepper.step(window(), classify(a.model));
+        await expect(second).rejects.toThrow(DataError);
+        expect(await third).toMatchObject({ applied: true, step: 3 });
+        await b.stepper.step(window(), classify(b.model));
+        // moments and low-precision copies were first written by calls that were dropped
+        for (const { stepper, model } of [a, b]) await stepper.step(window(), classify(model));
+        expect(await everything(a)).toEqual(await everything(b));
+      });
 
   test('an empty window', () => {
     const { stepper, model } = set();

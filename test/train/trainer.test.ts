@@ -19,6 +19,7 @@ import {
   Trainer,
   type TrainerOptions,
   tensor,
+  zeros,
 } from '../../lib/index.ts';
 import { clusters, mlp, temporary, valuesOf } from './helpers.ts';
 
@@ -423,7 +424,12 @@ describe('control', () => {
   test('a rate is set at the next step, exactly, and journalled; the schedule’s shape goes on from it', async () => {
     const dir = temporary();
     const rule = schedule.linear({ from: 1, to: 0 }).over(30);
-    const t = trainer({ dir, schedule: rule });
+    const model = mlp([8, 24, 3]);
+    const forward = ({ x }: { x: Tensor }) => {
+      zeros([256, 256]).matmul(zeros([256, 256])); // takes a while, so that a step is under way when the rate is set
+      return model.forward(x);
+    };
+    const t = trainer({ dir, schedule: rule, model, forward });
     const run = t.start({ train: train(), epochs: 5 });
     let at: Promise<void> | undefined;
     const lr = new Map<number, number>();
