@@ -426,7 +426,7 @@ describe('control', () => {
     const rule = schedule.linear({ from: 1, to: 0 }).over(30);
     const model = mlp([8, 24, 3]);
     const forward = ({ x }: { x: Tensor }) => {
-      zeros([256, 256]).matmul(zeros([256, 256])); // takes a while, so that a step is under way when the rate is set
+      zeros([800, 800]).matmul(zeros([800, 800])); // takes a while, so that a step is under way when the rate is set
       return model.forward(x);
     };
     const t = trainer({ dir, schedule: rule, model, forward });
