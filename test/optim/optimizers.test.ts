@@ -208,7 +208,9 @@ describe.each(every)('%s', (_, make) => {
     for (let i = 0; i < 50; i++) once();
     await device('cpu').synchronize();
     const after = device('cpu').memory();
-    expect([after.live, after.handles]).toEqual([before.live, before.handles]);
+    // Less is no fault: tensors of earlier tests may be collected meanwhile.
+    expect(after.live).toBeLessThanOrEqual(before.live);
+    expect(after.handles).toBeLessThanOrEqual(before.handles);
   });
 });
 

@@ -1,5 +1,5 @@
 /** The ops that TypeScript declares and the native table are the same set. */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { declaredOps, native } from '../../lib/native/run.ts';
 
@@ -7,6 +7,7 @@ import { declaredOps, native } from '../../lib/native/run.ts';
 const rooms = ['ops', 'optim', 'train', 'precision', 'nn', 'distributed'];
 for (const room of rooms) {
   const folder = new URL(`../../lib/${room}/`, import.meta.url);
+  if (!existsSync(folder)) continue; // a room that is planned
   for (const file of readdirSync(folder).filter((f) => f.endsWith('.ts')))
     await import(/* @vite-ignore */ new URL(file, folder).href);
 }
