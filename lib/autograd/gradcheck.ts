@@ -43,7 +43,7 @@ function checkInputs(inputs: readonly Tensor[]): void {
 
 /** fn's results; random ops draw the same numbers at every call. */
 function forward(fn: Checked, inputs: readonly Tensor[]): Tensor[] {
-  const rng = { seed: 0, attempt: 0, rowOffset: 0, calls: new Map<string, number>(), inStep: false };
+  const rng = { seed: 0, attempt: 0, rowOffset: 0, rows: 0, calls: new Map<string, number>(), inStep: false };
   const result = bind({ rng, precision: 'f32', grad: true }, () => fn(...inputs));
   const outputs = result instanceof Tensor ? [result] : [...result];
   return outputs.filter((t, k) => {

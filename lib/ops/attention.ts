@@ -1,5 +1,5 @@
 import { ConfigError, checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
-import { type Draw, nextDraw } from '../tensor/context.ts';
+import { type Draw, firstElement, nextDraw } from '../tensor/context.ts';
 import { type Shape, show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
@@ -82,9 +82,9 @@ function dropoutAttributes(op: string, dropout: AttentionOptions['dropout'], p: 
   const given = dropout ?? 0;
   const rate = checkNumber(op, typeof given === 'object' ? given.p : given, 'dropout', 0, 1);
   if (rate === 0) return { draw: [0, 0, 0, 0, 0], own: [0, 1] };
-  const { attributes, rowOffset } = typeof given === 'object' ? given.draw : nextDraw(op);
+  const draw = typeof given === 'object' ? given.draw : nextDraw(op);
   return {
-    draw: [...attributes, rowOffset * p.heads * p.tq * p.tk],
+    draw: [...draw.attributes, firstElement(draw, p.batch * p.heads * p.tq * p.tk, p.batch)],
     own: [Math.floor(rate * 2 ** 32), rate < 1 ? 1 / (1 - rate) : 0],
   };
 }

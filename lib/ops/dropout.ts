@@ -1,6 +1,5 @@
 import { ConfigError, checkOptions } from '../native/errors.ts';
-import { nextDraw } from '../tensor/context.ts';
-import { sizeOf } from '../tensor/shape.ts';
+import { firstElement, nextDraw } from '../tensor/context.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
   attach,
@@ -25,12 +24,10 @@ export interface DropoutOptions {
 }
 
 /** Where the mask stands, and the rule: [seed, stream, attempt, index of the first element, threshold, scale]. */
-function maskAttributes(path: string, rowSize: number, p: number): number[] {
+function maskAttributes(path: string, size: number, rows: number, p: number): number[] {
   const draw = nextDraw(path);
-  return [...draw.attributes, draw.rowOffset * rowSize, Math.floor(p * 2 ** 32), 1 / (1 - p)];
+  return [...draw.attributes, firstElement(draw, size, rows), Math.floor(p * 2 ** 32), 1 / (1 - p)];
 }
-
-const rowSize = (x: Tensor): number => sizeOf(x.shape.slice(1));
 
 function checkDropout(op: string, x: Tensor, p: number, options: DropoutOptions): void {
   checkFloat(op, x);
@@ -59,7 +56,7 @@ export function dropout(x: Tensor, p: number, options: DropoutOptions = {}): Ten
   if (p === 1) return allDropped('dropout', x);
   const plain = dense(x);
   const out = unwritten(x.shape, x.dtype, x.device);
-  const attrs = maskAttributes(options.path ?? 'dropout', rowSize(x), p);
+  const attrs = maskAttributes(options.path ?? 'dropout', x.size, x.shape[0] ?? 1, p);
   run(dropoutOp, [plain], [out], attrs);
   // dx = mask g / (1 - p)
   record('dropout', [plain], [out], [], ([grad], _, back) => {
@@ -82,7 +79,7 @@ export function dropout2d(x: Tensor, p: number, options: DropoutOptions = {}): T
   if (p === 1) return allDropped('dropout2d', x);
   const [n, c, h, w] = x.shape as [number, number, number, number];
   const { format } = x;
-  const attrs = [...maskAttributes(options.path ?? 'dropout2d', c, p), n, c, h * w, +(format === 'channelsLast')];
+  const attrs = [...maskAttributes(options.path ?? 'dropout2d', n * c, n, p), n, c, h * w, +(format === 'channelsLast')];
   const masked = (t: Tensor): Tensor => {
     const out = unwritten(t.shape, t.dtype, t.device, format);
     run(dropout2dOp, [t], [out], attrs);
@@ -139,7 +136,7 @@ export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
   const b = bias && cast(bias, vector);
   const r = residual && dense(cast(residual, x.dtype));
   if (p === 1) return allDroppedBias(plain, b, r);
-  const drawn = p > 0 ? maskAttributes(options.path ?? 'fusedBias', rowSize(x), p) : [0, 0, 0, 0, 0, 0, 1];
+  const drawn = p > 0 ? maskAttributes(options.path ?? 'fusedBias', x.size, x.shape[0] ?? 1, p) : [0, 0, 0, 0, 0, 0, 1];
   const rows = width > 0 ? x.size / width : 0;
   const attrs = [...drawn, rows, width, code];
   const out = unwritten(x.shape, x.dtype, x.device);

@@ -1,5 +1,5 @@
 import { ConfigError, checkOptions, DTypeError } from '../native/errors.ts';
-import { nextDraw } from '../tensor/context.ts';
+import { firstElement, nextDraw } from '../tensor/context.ts';
 import { isFloat } from '../tensor/dtype.ts';
 import type { Shape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
@@ -14,8 +14,7 @@ export { type DropoutOptions, dropout, dropout2d, type FusedBiasOptions, fusedBi
 /** Where the numbers of a tensor stand: the draw, and the index of its first element in the window over micro-batches and ranks. */
 export function drawAttributes(path: string, shape: Shape, size: number): number[] {
   const draw = nextDraw(path);
-  const rows = shape[0] ?? 1;
-  return [...draw.attributes, draw.rowOffset * (rows > 0 ? size / rows : 0)];
+  return [...draw.attributes, firstElement(draw, size, shape[0] ?? 1)];
 }
 
 const split = <O extends CreateOptions>(op: string, options: O, own: readonly string[]): CreateOptions => {

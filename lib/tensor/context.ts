@@ -15,6 +15,8 @@ export interface Rng {
   attempt: number;
   /** First row of this micro-batch in the whole window over micro-batches and ranks. */
   rowOffset: number;
+  /** Rows of this micro-batch; 0 where nobody counts them. */
+  rows: number;
   /** Draws so far by module path, restarted for each micro-batch. */
   readonly calls: Map<string, number>;
   /** In a step, masks are keyed by module path and attempt; outside, every draw counts `attempt` up. */
@@ -31,7 +33,7 @@ export interface Context {
   readonly rng: Rng;
 }
 
-const newRng = (seed: number): Rng => ({ seed, attempt: 0, rowOffset: 0, calls: new Map(), inStep: false });
+const newRng = (seed: number): Rng => ({ seed, attempt: 0, rowOffset: 0, rows: 0, calls: new Map(), inStep: false });
 
 /** What is in force where nothing is bound. */
 const root: Context = { scope: null, grad: true, precision: 'f32', rng: newRng(0) };
@@ -127,6 +129,17 @@ export function manualSeed(seed: number): void {
 export interface Draw {
   readonly attributes: readonly [seedLow: number, seedHigh: number, stream: number, attempt: number];
   readonly rowOffset: number;
+  /** Rows of the micro-batch that the draw belongs to; 0 or absent: the tensor's own first dimension counts. */
+  readonly rows?: number;
+}
+
+/**
+ * Where the elements of a tensor begin in the whole window. A tensor holds its micro-batch's share of elements however it is shaped, so batch
+ * and time may have been merged; only one that the rows do not divide is counted by its own first dimension.
+ */
+export function firstElement(draw: Draw, size: number, leading: number): number {
+  const rows = draw.rows && size % draw.rows === 0 ? draw.rows : leading;
+  return rows > 0 ? draw.rowOffset * (size / rows) : 0;
 }
 
 /**
@@ -143,6 +156,7 @@ export function nextDraw(path: string): Draw {
   return {
     attributes: [low, high, hashStream(call === 0 ? path : `${path}#${call}`), rng.attempt >>> 0],
     rowOffset: rng.rowOffset,
+    rows: rng.rows,
   };
 }
 

@@ -154,9 +154,10 @@ export class Stepper {
     const rows = window.micro.map(rowsIn);
     const samples = rows.reduce((a, b) => a + b, 0);
     const seeding = new Seeding(1, samples, rows.length);
-    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: 0, calls: new Map(), inStep: true };
+    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: 0, rows: 0, calls: new Map(), inStep: true };
     window.micro.forEach((batch, i) => {
       rng.calls.clear();
+      rng.rows = rows[i] as number;
       bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding)));
       rng.rowOffset += rows[i] as number;
     });

@@ -14,7 +14,7 @@ import { sizeOf } from '../../lib/tensor/shape.ts';
 import type { Tensor } from '../../lib/tensor/tensor.ts';
 import { expectClose } from '../helpers/compare.ts';
 
-const step = (rowOffset = 0, attempt = 2): Rng => ({ seed: 11, attempt, rowOffset, calls: new Map(), inStep: true });
+const step = (rowOffset = 0, attempt = 2): Rng => ({ seed: 11, attempt, rowOffset, rows: 0, calls: new Map(), inStep: true });
 const within = <T>(rng: Rng, fn: () => T): T => bind({ rng }, fn);
 const leaf = (data: ArrayLike<number>, shape: number[], dtype: DType = 'f32') =>
   tensor(Float64Array.from(data), { shape, dtype, requiresGrad: true });
