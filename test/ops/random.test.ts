@@ -14,10 +14,11 @@ import { normals } from './random-reference.ts';
 const sizes = [0, 1, 2, 3, 5, 7, 33, 129, 511, 512, 513, 1000, 4097];
 
 /** Draws as in a training step, so that the place of the numbers is known. */
-const inStep = (rowOffset = 0, rows: 0, attempt = 3, seed = 2 ** 40 + 7): Rng => ({
+const inStep = (rowOffset = 0, attempt = 3, seed = 2 ** 40 + 7): Rng => ({
   seed,
   attempt,
   rowOffset,
+  rows: 0,
   calls: new Map(),
   inStep: true,
 });
