@@ -61,7 +61,8 @@ export function supersede(records: readonly HistoryRecord[]): HistoryRecord[] {
   // For each attempt the step after which a later attempt begins.
   const starts = new Map<number, number>();
   for (const { attempt, step, type } of records) {
-    const from = type === 'attempt' ? step : step - 1;
+    // What a resume writes at its own step (an evaluation, a control) belongs to the step that the attempt before it did.
+    const from = type === 'step' ? step - 1 : step;
     starts.set(attempt, Math.min(starts.get(attempt) ?? from, from));
   }
   const until = new Map<number, number>();

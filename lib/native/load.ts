@@ -109,12 +109,12 @@ const text = (error: unknown) => (error instanceof Error ? error.message : Strin
 
 /**
  * OpenMP's threads wait for the next parallel loop by spinning, for milliseconds unless told otherwise: where processors are shared (with the
- * JavaScript thread, loader threads, other processes) they starve those that have work. A tenth of that spans the gaps within a step. The
+ * JavaScript thread, loader threads, other processes) they starve those that have work. A few tenths of one span the gaps within a step. The
  * library reads its settings once, when it is loaded; what the user has set stays.
  */
 function withShortSpin<T>(load: () => T): T {
   if (process.env.GOMP_SPINCOUNT !== undefined || process.env.OMP_WAIT_POLICY !== undefined) return load();
-  process.env.GOMP_SPINCOUNT = '10000';
+  process.env.GOMP_SPINCOUNT = '30000';
   try {
     return load();
   } finally {

@@ -152,11 +152,20 @@ defineMethods({
 
 // ---- custom ops -------------------------------------------------------------------------------------------------------------
 
+/** The tensors among an op's arguments, in order. */
+export type TensorsOf<A extends unknown[]> = A extends []
+  ? []
+  : A extends [infer First, ...infer Rest]
+    ? First extends Tensor
+      ? [First, ...TensorsOf<Rest>]
+      : TensorsOf<Rest>
+    : Tensor[];
+
 export interface CustomOp<A extends unknown[]> {
   /** The result; any tensors may be captured. Runs without recording. */
   forward: (...args: A) => Tensor;
   /** Gradients of the tensor arguments, in order, from that of the result. `output` is the result. */
-  backward: (back: { inputs: Tensor[]; output: Tensor; grad: Tensor }) => (Tensor | null)[];
+  backward: (back: { inputs: TensorsOf<A>; output: Tensor; grad: Tensor }) => (Tensor | null)[];
 }
 
 /**
@@ -170,7 +179,7 @@ export function defineOp<A extends unknown[]>(name: string, rule: CustomOp<A>): 
     const out = made.tracked || inputs.includes(made) ? made.alias() : made;
     record(name, inputs, [out], [...inputs, out], ([grad], saved) => {
       const result = rule.backward({
-        inputs: saved.slice(0, -1),
+        inputs: saved.slice(0, -1) as TensorsOf<A>,
         output: saved[saved.length - 1] as Tensor,
         grad: grad as Tensor,
       });

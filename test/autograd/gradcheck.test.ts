@@ -50,7 +50,11 @@ describe('gradcheck', () => {
     await expect(gradcheck((t) => exp(t), [x])).rejects.toThrow(
       /input 0 \[2\] is f32.*tensor\(data, \{ dtype: 'f64', requiresGrad: true \}\)/,
     );
-    await expect(gradcheck((t) => exp(t), [tensor([1], { dtype: 'f64' })])).rejects.toThrow(/no input requires a gradient/);
+    // Where no input says that it wants a gradient, all are checked.
+    const plain = tensor([1], { dtype: 'f64' });
+    expect(await gradcheck((t) => exp(t), [plain])).toBeLessThan(1e-8);
+    expect(plain.requiresGrad).toBe(false);
+    await expect(gradcheck((t) => t, [tensor([1], { dtype: 'i32' })])).rejects.toThrow(/no f64 input/);
     await expect(gradcheck((t) => exp(t).to('f32'), [leaf([1])])).rejects.toThrow(/output 0 \[1\] is f32/);
   });
 
