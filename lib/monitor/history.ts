@@ -54,24 +54,23 @@ export function parseRecord(line: string): HistoryRecord {
 }
 
 /**
- * The records that count: of an older attempt only those up to the step from which a later attempt went on. The lost tail
- * of a run that was killed and resumed is so overwritten by what was done again. 'attempt' records are left out.
+ * The records that count: before each start of the run only those up to the step from which it went on. The lost tail of a run that was
+ * killed and resumed is so overwritten by what was done again. 'attempt' records are left out.
+ * @param records in the order in which they were written
  */
 export function supersede(records: readonly HistoryRecord[]): HistoryRecord[] {
-  // For each attempt the step after which a later attempt begins.
-  const starts = new Map<number, number>();
-  for (const { attempt, step, type } of records) {
+  const counting: HistoryRecord[] = [];
+  let limit = Number.POSITIVE_INFINITY; // walked backwards: the lowest step from which a later start went on
+  let start = limit; // of the attempt being walked
+  for (let i = records.length - 1; i >= 0; i--) {
+    const record = records[i] as HistoryRecord;
+    if (record.attempt !== records[i + 1]?.attempt) limit = Math.min(limit, start);
+    if (record.type !== 'attempt' && record.step <= limit) counting.push(record);
     // What a resume writes at its own step (an evaluation, a control) belongs to the step that the attempt before it did.
-    const from = type === 'step' ? step - 1 : step;
-    starts.set(attempt, Math.min(starts.get(attempt) ?? from, from));
+    start = Math.min(start, record.type === 'step' ? record.step - 1 : record.step);
+    if (record.type === 'attempt') limit = Math.min(limit, record.step);
   }
-  const until = new Map<number, number>();
-  let limit = Number.POSITIVE_INFINITY;
-  for (const attempt of [...starts.keys()].sort((a, b) => b - a)) {
-    until.set(attempt, limit);
-    limit = Math.min(limit, starts.get(attempt) as number);
-  }
-  return records.filter((r) => r.type !== 'attempt' && r.step <= (until.get(r.attempt) as number));
+  return counting.reverse();
 }
 
 /** What a history file holds. */

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { setImmediate as macrotask } from 'node:timers/promises';
-import { type HistoryRecord, JsonLinesSink, type Sink } from '../monitor/index.ts';
+import { type HistoryRecord, JsonLinesSink, readHistory, type Sink } from '../monitor/index.ts';
 import { ConfigError, checkOptions } from '../native/errors.ts';
+import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
 import { assign } from '../nn/module.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
@@ -139,7 +140,10 @@ export class Run implements AsyncIterable<TrainEvent> {
         last: this.#last,
       };
     } catch (error) {
-      await this.#close().catch(() => {}); // the first error is the one that counts
+      // The first error is the one that counts. Whatever is queued behind it must have failed too before a next run begins.
+      await this.#inFlight?.result.catch(() => {});
+      await synchronize().catch(() => {});
+      await this.#close().catch(() => {});
       throw error;
     }
   }
@@ -191,8 +195,9 @@ export class Run implements AsyncIterable<TrainEvent> {
       const { epoch } = stepper.cursor;
       const result = stepper.step(window, (batch) => loss(this.#trainer.forward(batch), batch));
       result.catch(() => {}); // awaited when it is settled
-      await this.#settle();
+      const before = this.#inFlight;
       this.#inFlight = { result, epoch };
+      if (before) await this.#report(await before.result, before.epoch);
       const epochEnds = stepper.cursor.batch === 0;
       if (epochEnds || (every > 0 && stepper.cursor.step % every === 0)) {
         await this.#settle();
@@ -343,12 +348,12 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { dir } = this.#trainer.options;
     const restored =
       this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
-    if (restored) await this.#restore(restored);
+    if (restored) await this.#restore(restored, dir as string);
     else if (dir) await setAside(dir, [checkpoints, history]);
     for (const sink of this.#sinks) sink.begin?.(this.#attempt, this.#stepper.cursor.step);
   }
 
-  async #restore({ extra, tensors }: Restored): Promise<void> {
+  async #restore({ extra, tensors }: Restored, dir: string): Promise<void> {
     const saved = extra as {
       attempt: number;
       hooks: Record<string, unknown>;
@@ -357,7 +362,9 @@ export class Run implements AsyncIterable<TrainEvent> {
       lrScale: number;
       stopReason: string | null;
     };
-    this.#attempt = saved.attempt + 1;
+    // Attempts that were killed before their first checkpoint are in the history only.
+    const told = await readHistory(join(dir, history)).catch(() => undefined);
+    this.#attempt = Math.max(saved.attempt, told?.attempt ?? 0) + 1;
     loadHooks(this.#hooks, saved.hooks);
     this.#best = saved.best ?? undefined;
     this.#evaluated = saved.evaluated;

@@ -65,6 +65,12 @@ describe('a resumed run', () => {
   test('that made no step yet has still given up what came after', () => {
     expect(supersede([step(1, 1), step(1, 2), { attempt: 2, step: 1, type: 'attempt' }])).toEqual([step(1, 1)]);
   });
+
+  test('two starts under one number: the later one counts', () => {
+    const start = { attempt: 2, step: 1, type: 'attempt' };
+    const all = [step(1, 1), start, step(2, 2, 8), step(2, 3, 8), start, step(2, 2, 9)];
+    expect(supersede(all)).toEqual([step(1, 1), step(2, 2, 9)]);
+  });
 });
 
 describe('JsonLinesSink', () => {
