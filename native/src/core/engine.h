@@ -1,0 +1,50 @@
+// What a stream's thread does for the device that the stream belongs to.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "core/call.h"
+
+namespace anneal {
+
+class Event;
+
+/** One per stream. All methods but the destructor run on the stream's thread. */
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  /** Called once, before all else. */
+  virtual void enter() = 0;
+  /** Runs the call's kernel, or starts it. */
+  virtual void execute(const Call& call) = 0;
+  /** Returns when all that was started is done. Throws what it raised meanwhile. */
+  virtual void finish() {}
+  /** Forgets what `finish` threw: JavaScript has been told. */
+  virtual void forgive() {}
+  virtual void copyIn(void* to, const void* from, size_t bytes) = 0;
+  /** The bytes are there when it returns. */
+  virtual void copyOut(void* to, const void* from, size_t bytes) = 0;
+  /** Order between streams of one device beyond what their threads have in common. */
+  virtual void record(Event&) {}
+  virtual void wait(const Event&) {}
+};
+
+/** An error that belongs to an earlier call than the one in hand. */
+struct LateError : std::runtime_error {
+  LateError(const std::string& what, const Op* op, uint64_t sequence) : std::runtime_error(what), op(op), sequence(sequence) {}
+  const Op* op;
+  uint64_t sequence;
+};
+
+/** Where a device's memory comes from. On the JavaScript thread, except `give`, which also runs on the stream's. */
+class Backing {
+ public:
+  virtual ~Backing() = default;
+  /** Null where the device refuses. */
+  virtual char* take(int64_t bytes) = 0;
+  virtual void give(char* data, int64_t bytes) = 0;
+  /** Bytes that live tensors may hold unless the user says otherwise. */
+  virtual int64_t limit() const = 0;
+};
+
+}  // namespace anneal
