@@ -20,6 +20,7 @@ void registerOptim(OpTable& t);       // step state, norm, multi-tensor updates
 
 inline void registerKernels(OpTable& t) {
   registerUnary(t);
+  registerMatmul(t);
 }
 
 }  // namespace anneal::cuda

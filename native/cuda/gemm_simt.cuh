@@ -1,0 +1,118 @@
+// Matrix products in f32 without tensor cores: blocks of BM x BN, each warp 32 x 64, each thread 8 x 8 as four 4 x 4 corners, so that shared memory
+// is read 16 bytes at a time without conflicts. Steps of 8 along k, two buffers: the next step's operands travel while this one's are multiplied.
+#pragma once
+#include "cuda/gemm.cuh"
+
+namespace anneal::gpu {
+
+constexpr int kSimtStep = 8;
+template <int BM, int BN> constexpr int kSimtThreads = BM / 32 * (BN / 64) * 32;
+
+/** One operand's way into shared memory: [k][x], rows of X + 4 floats, with which the scattered stores of a matrix along k meet all banks. */
+template <class Source, Along along, int X, int threads>
+struct SimtOperand {
+  static constexpr int kLd = X + 4, kChunks = X * kSimtStep / 4 / threads, kFloats = kSimtStep * kLd;
+  static constexpr int kPerLine = along == Along::k ? kSimtStep / 4 : X / 4;  // chunks of four side by side
+  Source source;
+  bool vector;
+  int64_t x0;
+  float4 held[kChunks];
+
+  /** Chunk i of this thread: its line and its place there. */
+  ANNEAL_FN static int line(int i) { return (static_cast<int>(threadIdx.x) + i * threads) / kPerLine; }
+  ANNEAL_FN static int place(int i) { return (static_cast<int>(threadIdx.x) + i * threads) % kPerLine * 4; }
+
+  ANNEAL_FN void fetch(int64_t k0) {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int64_t x = x0 + (along == Along::k ? line(i) : place(i)), k = k0 + (along == Along::k ? place(i) : line(i));
+      held[i] = make_float4(0.f, 0.f, 0.f, 0.f);
+      if (vector) {
+        const auto* p = source.find(source.atX(x), source.atK(k));
+        if (p) held[i] = *reinterpret_cast<const float4*>(p);
+      } else {
+        float* e = &held[i].x;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const auto* p = along == Along::k ? source.find(source.atX(x), source.atK(k + j)) : source.find(source.atX(x + j), source.atK(k));
+          if (p) e[j] = *p;
+        }
+      }
+    }
+  }
+  ANNEAL_FN void store(float* tile) const {
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      if constexpr (along == Along::k) {
+        float* to = tile + place(i) * kLd + line(i);
+        to[0] = held[i].x, to[kLd] = held[i].y, to[2 * kLd] = held[i].z, to[3 * kLd] = held[i].w;
+      } else {
+        *reinterpret_cast<float4*>(tile + line(i) * kLd + place(i)) = held[i];
+      }
+    }
+  }
+};
+
+/** sum += the outer products of one step. */
+template <int ldA, int ldB>
+ANNEAL_FN void simtStep(float (&sum)[8][8], const float* a, const float* b) {
+#pragma unroll
+  for (int k = 0; k < kSimtStep; ++k) {
+    float x[8], y[8];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      *reinterpret_cast<float4*>(x + 4 * h) = *reinterpret_cast<const float4*>(a + k * ldA + 16 * h);
+      *reinterpret_cast<float4*>(y + 4 * h) = *reinterpret_cast<const float4*>(b + k * ldB + 32 * h);
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+#pragma unroll
+      for (int j = 0; j < 8; ++j) sum[i][j] = fmaf(x[i], y[j], sum[i][j]);
+  }
+}
+
+template <int BM, int BN, Along alongA, Along alongB, class A, class B>
+ANNEAL_FN void simtGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
+  constexpr int threads = kSimtThreads<BM, BN>;
+  using Left = SimtOperand<A, alongA, BM, threads>;
+  using Right = SimtOperand<B, alongB, BN, threads>;
+  __shared__ __align__(16) float left[2][Left::kFloats], right[2][Right::kFloats];
+  Left l{a, g.alignedA != 0, t.row, {}};
+  Right r{b, g.alignedB != 0, t.column, {}};
+  // A warp's lanes: 4 down, 8 across.
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int down = warp / (BN / 64) * 32 + (lane >> 3) * 4, across = warp % (BN / 64) * 64 + (lane & 7) * 4;
+
+  float sum[8][8] = {};
+  l.fetch(t.kBegin);
+  r.fetch(t.kBegin);
+  l.store(left[0]);
+  r.store(right[0]);
+  __syncthreads();
+  int now = 0;
+#pragma unroll 1
+  for (int64_t k = t.kBegin; k < t.kEnd; k += kSimtStep, now ^= 1) {
+    const bool more = k + kSimtStep < t.kEnd;
+    if (more) {
+      l.fetch(k + kSimtStep);
+      r.fetch(k + kSimtStep);
+    }
+    simtStep<Left::kLd, Right::kLd>(sum, left[now] + down, right[now] + across);
+    if (more) {
+      l.store(left[now ^ 1]);
+      r.store(right[now ^ 1]);
+      __syncthreads();
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      float y[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) y[j] = sum[i][4 * h + j];
+      storeSums<float, 4>(g, t, y, t.row + down + (i >> 2) * 16 + (i & 3), t.column + across + 32 * h);
+    }
+}
+
+}  // namespace anneal::gpu

@@ -1,0 +1,6 @@
+// bf16 matrix products.
+#include "cuda/matmul.cuh"
+
+namespace anneal::gpu {
+ANNEAL_MATMULS(bf16)
+}

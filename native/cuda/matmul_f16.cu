@@ -1,0 +1,6 @@
+// f16 matrix products.
+#include "cuda/matmul.cuh"
+
+namespace anneal::gpu {
+ANNEAL_MATMULS(f16)
+}
