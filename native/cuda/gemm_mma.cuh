@@ -9,18 +9,20 @@ namespace anneal::gpu {
 
 constexpr int kMmaStep = 32, kMmaStages = 3;
 
-template <int BM_, int BN_, int WM_, int WN_>
+template <int BM_, int BN_, int WM_, int WN_, int blocks>
 struct MmaTile {
+  static constexpr int kBlocks = blocks;  // on a processor at a time; with fewer registers than that leaves, ptxas spills
   static constexpr int BM = BM_, BN = BN_, WM = WM_, WN = WN_;
   static constexpr int kWarpsAcross = BN / WN, kThreads = BM / WM * kWarpsAcross * 32;
   static constexpr int kElements = (BM + BN) * kMmaStep * kMmaStages;
   static constexpr int kOutLd = WN + 8;  // rows of the epilogue's scratch: 8 banks apart
-  static constexpr int kOutFloats = 16 * kOutLd * (kThreads / 32);
+  static constexpr int kOutRows = 32;  // at a time: fewer passes are less code
+  static constexpr int kOutFloats = kOutRows * kOutLd * (kThreads / 32);
   static constexpr int kBytes = kElements * 2 > kOutFloats * 4 ? kElements * 2 : kOutFloats * 4;
 };
-using BigTile = MmaTile<128, 128, 64, 64>;
-using MiddleTile = MmaTile<128, 64, 64, 32>;
-using SmallTile = MmaTile<64, 64, 32, 32>;
+using BigTile = MmaTile<128, 128, 64, 64, 2>;
+using MiddleTile = MmaTile<128, 64, 64, 32, 3>;
+using SmallTile = MmaTile<64, 64, 32, 32, 4>;
 
 /** One operand: from memory to shared memory ([x][k] or [k][x], as it lies), and from there to fragments. */
 template <class T, class Source, Along along, int X, int threads>
@@ -91,13 +93,13 @@ struct Fragments {
   }
 };
 
-/** The warp's sums through its scratch in shared memory to c, 16 rows at a time, so that rows are stored whole. N neighbours to a lane. */
+/** The warp's sums through its scratch in shared memory to c, a few rows at a time, so that rows are stored whole. N neighbours to a lane. */
 template <class Tile, class R, int N>
 ANNEAL_FN void storeStrip(const Gemm& g, const Task& t, const float* scratch, int64_t row0, int64_t column0) {
   constexpr int kLanes = Tile::WN / N, kRows = 32 / kLanes;  // of a row; at a time
   const int lane = threadIdx.x & 31, column = lane % kLanes * N;
 #pragma unroll 1
-  for (int row = lane / kLanes; row < 16; row += kRows) {
+  for (int row = lane / kLanes; row < Tile::kOutRows; row += kRows) {
     const float* from = scratch + row * Tile::kOutLd + column;
     float y[N];
     if constexpr (N == 4) {
@@ -117,7 +119,7 @@ ANNEAL_FN void storeStrip(const Gemm& g, const Task& t, const float* scratch, in
 template <class Tile, class R>
 ANNEAL_FN void storeRagged(const Gemm& g, const Task& t, const float* scratch, int64_t row0, int64_t column0) {
 #pragma unroll 1
-  for (int i = threadIdx.x & 31; i < 16 * Tile::WN; i += 32) {
+  for (int i = threadIdx.x & 31; i < Tile::kOutRows * Tile::WN; i += 32) {
     float y[1] = {scratch[i / Tile::WN * Tile::kOutLd + i % Tile::WN]};
     const int64_t row = row0 + i / Tile::WN, column = column0 + i % Tile::WN;
     if (row >= g.m || column >= g.n) continue;
@@ -174,16 +176,19 @@ ANNEAL_FN void mmaGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
   copyWait<0>();
   __syncthreads();  // the tiles become scratch
 
-  float* scratch = reinterpret_cast<float*>(memory) + warp * 16 * Tile::kOutLd;
+  float* scratch = reinterpret_cast<float*>(memory) + warp * Tile::kOutRows * Tile::kOutLd;
   const bool ragged = g.partials ? !g.alignedPartials : !g.alignedC;
 #pragma unroll
-  for (int i = 0; i < Tile::WM / 16; ++i) {
+  for (int i = 0; i < Tile::WM / 16; i += Tile::kOutRows / 16) {
 #pragma unroll
-    for (int j = 0; j < Tile::WN / 8; ++j) {
-      float* to = scratch + (lane >> 2) * Tile::kOutLd + j * 8 + (lane & 3) * 2;
-      *reinterpret_cast<float2*>(to) = make_float2(sum[i][j][0], sum[i][j][1]);
-      *reinterpret_cast<float2*>(to + 8 * Tile::kOutLd) = make_float2(sum[i][j][2], sum[i][j][3]);
-    }
+    for (int h = 0; h < Tile::kOutRows / 16; ++h)
+#pragma unroll
+      for (int j = 0; j < Tile::WN / 8; ++j) {
+        const float(&s)[4] = sum[i + h][j];
+        float* to = scratch + (h * 16 + (lane >> 2)) * Tile::kOutLd + j * 8 + (lane & 3) * 2;
+        *reinterpret_cast<float2*>(to) = make_float2(s[0], s[1]);
+        *reinterpret_cast<float2*>(to + 8 * Tile::kOutLd) = make_float2(s[2], s[3]);
+      }
     __syncwarp();
     const int64_t row = t.row + down + i * 16, column = t.column + across;
     if (ragged) g.wide ? storeRagged<Tile, float>(g, t, scratch, row, column) : storeRagged<Tile, T>(g, t, scratch, row, column);

@@ -13,41 +13,51 @@ template <class Source, Along along, int X, int threads>
 struct SimtOperand {
   static constexpr int kLd = X + 4, kChunks = X * kSimtStep / 4 / threads, kFloats = kSimtStep * kLd;
   static constexpr int kPerLine = along == Along::k ? kSimtStep / 4 : X / 4;  // chunks of four side by side
-  Source source;
+  static constexpr int kOwnX = along == Along::k ? kChunks : 1;
+  static_assert(threads % kPerLine == 0);  // so that a thread's chunks stand in one column
+  const Source& source;
   bool vector;
   int64_t x0;
+  typename Source::X xs[kOwnX];
   float4 held[kChunks];
 
-  /** Chunk i of this thread: its line and its place there. */
-  ANNEAL_FN static int line(int i) { return (static_cast<int>(threadIdx.x) + i * threads) / kPerLine; }
-  ANNEAL_FN static int place(int i) { return (static_cast<int>(threadIdx.x) + i * threads) % kPerLine * 4; }
+  ANNEAL_FN static int line(int i) { return static_cast<int>(threadIdx.x) / kPerLine + i * (threads / kPerLine); }
+  ANNEAL_FN static int place() { return static_cast<int>(threadIdx.x) % kPerLine * 4; }
 
+  ANNEAL_FN SimtOperand(const Source& source, bool vector, int64_t x0) : source(source), vector(vector), x0(x0) {
+#pragma unroll
+    for (int i = 0; i < kOwnX; ++i) xs[i] = source.atX(x0 + (along == Along::k ? line(i) : place()));
+  }
   ANNEAL_FN void fetch(int64_t k0) {
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
-      const int64_t x = x0 + (along == Along::k ? line(i) : place(i)), k = k0 + (along == Along::k ? place(i) : line(i));
+      const int64_t k = k0 + (along == Along::k ? place() : line(i));
       held[i] = make_float4(0.f, 0.f, 0.f, 0.f);
       if (vector) {
-        const auto* p = source.find(source.atX(x), source.atK(k));
+        const auto* p = source.find(xs[along == Along::k ? i : 0], source.atK(k));
         if (p) held[i] = *reinterpret_cast<const float4*>(p);
       } else {
-        float* e = &held[i].x;
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const auto* p = along == Along::k ? source.find(source.atX(x), source.atK(k + j)) : source.find(source.atX(x + j), source.atK(k));
-          if (p) e[j] = *p;
-        }
+        held[i] = gather(x0 + (along == Along::k ? line(i) : place()), k);
       }
     }
+  }
+  ANNEAL_FN float4 gather(int64_t x, int64_t k) const {
+    float e[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const auto* p = along == Along::k ? source.find(source.atX(x), source.atK(k + j)) : source.find(source.atX(x + j), source.atK(k));
+      e[j] = p ? *p : 0.f;
+    }
+    return make_float4(e[0], e[1], e[2], e[3]);
   }
   ANNEAL_FN void store(float* tile) const {
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
       if constexpr (along == Along::k) {
-        float* to = tile + place(i) * kLd + line(i);
+        float* to = tile + place() * kLd + line(i);
         to[0] = held[i].x, to[kLd] = held[i].y, to[2 * kLd] = held[i].z, to[3 * kLd] = held[i].w;
       } else {
-        *reinterpret_cast<float4*>(tile + line(i) * kLd + place(i)) = held[i];
+        *reinterpret_cast<float4*>(tile + line(i) * kLd + place()) = held[i];
       }
     }
   }
@@ -77,8 +87,8 @@ ANNEAL_FN void simtGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
   using Left = SimtOperand<A, alongA, BM, threads>;
   using Right = SimtOperand<B, alongB, BN, threads>;
   __shared__ __align__(16) float left[2][Left::kFloats], right[2][Right::kFloats];
-  Left l{a, g.alignedA != 0, t.row, {}};
-  Right r{b, g.alignedB != 0, t.column, {}};
+  Left l(a, g.alignedA != 0, t.row);
+  Right r(b, g.alignedB != 0, t.column);
   // A warp's lanes: 4 down, 8 across.
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const int down = warp / (BN / 64) * 32 + (lane >> 3) * 4, across = warp % (BN / 64) * 64 + (lane & 7) * 4;

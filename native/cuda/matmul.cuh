@@ -15,7 +15,7 @@ ANNEAL_FN void product(const Gemm& g) {
 }  // namespace anneal::gpu
 
 #define ANNEAL_TILE(layout, alongA, alongB, size, Tile, T)                                                                    \
-  extern "C" __global__ void __launch_bounds__(Tile::kThreads) matmul_##layout##_##size##_##T(const __grid_constant__ Gemm g) { \
+  extern "C" __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) matmul_##layout##_##size##_##T(const __grid_constant__ Gemm g) { \
     product<T, Tile, Along::alongA, Along::alongB>(g);                                                                        \
   }
 #define ANNEAL_SIZES(layout, alongA, alongB, T)              \

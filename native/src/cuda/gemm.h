@@ -32,4 +32,9 @@ struct Window {
   int32_t strideH, strideW, padH, padW, dilH, dilW;
 };
 
+struct Convolution {
+  Gemm g;  // its batches are the groups
+  Window w;
+};
+
 }  // namespace anneal

@@ -35,7 +35,7 @@ void cutAlongK(Gemm& g, const Tiling& tiling) {
   g.perSplit = std::max(kStep, (g.k + parts - 1) / parts);
   g.perSplit = (g.perSplit + kStep - 1) / kStep * kStep;
   g.splits = std::max<int64_t>(1, (g.k + g.perSplit - 1) / g.perSplit);
-  g.partials = g.splits > 1 ? static_cast<float*>(gpu().scratch(g.splits * g.batch * g.m * g.n * 4, 0)) : nullptr;
+  g.partials = g.splits > 1 ? static_cast<float*>(gpu().scratch(g.splits * g.batch * g.m * g.n * 4, kParts)) : nullptr;
 }
 
 bool aligned(const void* p, int64_t ld, int64_t stride, size_t size) {
@@ -47,6 +47,12 @@ void alignResult(Gemm& g, DType t) {
   const size_t size = g.wide ? 4 : sizeOf(t);
   g.alignedC = aligned(g.c, g.ldc, g.strideC, size) && aligned(g.extra, g.ldc, g.strideC, size) && aligned(g.bias, 0, g.strideBias, 4);
   g.alignedPartials = g.n % 4 == 0;
+}
+
+void finishParts(const Gemm& g, DType t) {
+  const int64_t n = g.batch * g.m * g.n;
+  const double moved = static_cast<double>(n) * (4.0 * static_cast<double>(g.splits) + static_cast<double>(g.wide ? 4 : sizeOf(t)));
+  gpu().launch(Plan{kernelName("matmul.finish", g.wide ? DType::f32 : t), {blocksFor(n, kThreads)}, {kThreads}, 0, moved}, g);
 }
 
 void runGemm(const Gemm& g, const std::string& kernel, const Tiling& tiling, DType t, double bytes) {
@@ -65,10 +71,7 @@ void runGemm(const Gemm& g, const std::string& kernel, const Tiling& tiling, DTy
     const double share = static_cast<double>(part.batch) / static_cast<double>(g.batch);
     const Dim3 grid{static_cast<uint32_t>(tiles), static_cast<uint32_t>(part.batch), static_cast<uint32_t>(g.splits)};
     gpu().launch(Plan{kernel, grid, {tiling.threads}, 0, bytes * share, flops * static_cast<double>(part.batch)}, part);
-    if (!g.partials) continue;
-    const int64_t n = part.batch * g.m * g.n;
-    const double moved = static_cast<double>(n) * (4.0 * static_cast<double>(g.splits) + static_cast<double>(out));
-    gpu().launch(Plan{kernelName("matmul.finish", g.wide ? DType::f32 : t), {blocksFor(n, kThreads)}, {kThreads}, 0, moved}, part);
+    if (g.partials) finishParts(part, t);
   }
 }
 

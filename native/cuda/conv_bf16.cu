@@ -1,0 +1,6 @@
+// bf16 convolutions on tensor cores.
+#include "cuda/conv.cuh"
+
+namespace anneal::gpu {
+ANNEAL_CONVS(bf16)
+}
