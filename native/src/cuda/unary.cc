@@ -22,6 +22,12 @@ void unaryGrad(const Call& c) {
   gpu().launch(plan(c), c.in[0].data, s, acc, c.out[0].data, c.out[0].n, static_cast<float>(c.attr[0]), static_cast<float>(c.attr[1]));
 }
 
+/** Function and derivative at once: out 0 = f(x), which may lie over x, out 1 = f'(x). */
+void unaryWithGrad(const Call& c) {
+  require(c.in[0].n == c.out[0].n && c.in[0].n == c.out[1].n, "unary with gradient: sizes");
+  gpu().launch(plan(c), c.in[0].data, c.out[0].data, c.out[1].data, c.out[0].n);
+}
+
 #define ANNEAL_FN inline
 #include "ops/functors.h"
 
@@ -33,6 +39,8 @@ void registerUnary(OpTable& t) {
   t.cuda(#name ".grad", unaryGrad);
   ANNEAL_UNARY_OPS(ANNEAL_ROW)
 #undef ANNEAL_ROW
+  t.cuda("gelu.both", unaryWithGrad);
+  t.cuda("geluTanh.both", unaryWithGrad);
 }
 
 }  // namespace anneal::cuda
