@@ -1,9 +1,9 @@
-import { type AnnealError, ConfigError, DataError } from '../native/errors.ts';
+import { type AnnealError, ConfigError, DataError, describe } from '../native/errors.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import { type HostBatch, stack } from './collate.ts';
 import { type ColumnSource, type Dataset, isColumnBacked } from './dataset.ts';
 import { allocateOut, gather } from './gather.mjs';
-import { checkHostArray, describe, type HostArray, sizeOf, type TypedArray, toShared } from './host.ts';
+import { checkHostArray, type HostArray, sizeOf, type TypedArray, toShared } from './host.ts';
 import type { GatherJob } from './job.ts';
 import type { Settings } from './options.ts';
 import { pool } from './pool.ts';

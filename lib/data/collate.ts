@@ -1,6 +1,6 @@
-import { DataError } from '../native/errors.ts';
+import { DataError, describe } from '../native/errors.ts';
 import type { DType } from '../tensor/dtype.ts';
-import { allocate, checkHostArray, describe, dtypeOfArray, type HostArray, sizeOf } from './host.ts';
+import { allocate, checkHostArray, dtypeOfArray, type HostArray, sizeOf } from './host.ts';
 
 /** A batch: columns whose first dimension is the batch, and the ids of its samples in the dataset given to the loader. */
 export type Batch<T, K extends string = 'x' | 'y'> = { readonly [name in K]: T } & { readonly ids: Int32Array };

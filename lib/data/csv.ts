@@ -1,8 +1,8 @@
-import { ConfigError, checkOptions, DataError, didYouMean } from '../native/errors.ts';
+import { ConfigError, checkOptions, DataError, describe, didYouMean } from '../native/errors.ts';
 import { CsvRecords } from './csv-records.ts';
 import { TensorDataset } from './dataset.ts';
 import { inspectFile, readChunks } from './files.ts';
-import { allocate, describe, type TypedArray } from './host.ts';
+import { allocate, type TypedArray } from './host.ts';
 
 /** Options of `csv`. */
 export interface CsvOptions {
@@ -181,7 +181,7 @@ function checkCsvOptions(options: CsvOptions): void {
   const { delimiter = ',', dtype = 'f32', labelType, missing, header } = options;
   if (typeof delimiter !== 'string' || delimiter.length !== 1 || '"\r\n'.includes(delimiter)) {
     throw new ConfigError(
-      `data.csv: delimiter must be one character other than a quote or a line end, got ${JSON.stringify(delimiter)}.`,
+      `data.csv: delimiter must be one character other than a quote or a line end, got ${describe(delimiter)}.`,
     );
   }
   if (dtype !== 'f32' && dtype !== 'f64')

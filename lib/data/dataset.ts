@@ -1,6 +1,6 @@
-import { ConfigError, checkOptions, DataError, didYouMean } from '../native/errors.ts';
+import { ConfigError, checkOptions, DataError, describe, didYouMean } from '../native/errors.ts';
 import { checkDType, type DType } from '../tensor/dtype.ts';
-import { allocate, checkHostArray, describe, dtypeOfArray, type HostArray, sizeOf, type TypedArray, toShared } from './host.ts';
+import { allocate, checkHostArray, dtypeOfArray, type HostArray, sizeOf, type TypedArray, toShared } from './host.ts';
 
 /** Where a sample is asked for: datasets that draw at random key their draws by these and the sample id. */
 export interface SampleContext {
@@ -68,7 +68,7 @@ function source(name: string, column: Column): ColumnSource {
   const shape = column.shape ?? [];
   const size = Array.isArray(shape) ? sizeOf(shape) : 0;
   if (!(size >= 1) || !Number.isSafeInteger(size)) {
-    throw new DataError(`${where}: the shape of one sample must be positive integers, got ${JSON.stringify(shape)}.`);
+    throw new DataError(`${where}: the shape of one sample must be positive integers, got ${describe(shape)}.`);
   }
   const length = column.data.length / size;
   if (!Number.isInteger(length)) {

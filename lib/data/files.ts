@@ -2,8 +2,7 @@ import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { createGunzip } from 'node:zlib';
-import { AnnealError, ConfigError, DataError } from '../native/errors.ts';
-import { describe } from './host.ts';
+import { AnnealError, ConfigError, DataError, describe } from '../native/errors.ts';
 
 /** A file of data, looked at before it is read. */
 export interface DataFile {

@@ -1,4 +1,4 @@
-import { DataError } from '../native/errors.ts';
+import { DataError, describe } from '../native/errors.ts';
 import type { DType } from '../tensor/dtype.ts';
 
 /** The typed arrays that hold values on the host. f16 and bf16 are kept as their 16 bits; bool as bytes 0 and 1. */
@@ -51,7 +51,7 @@ export function dtypeOfArray(where: string, array: unknown): DType {
 /** Throws DataError unless `shape` is a list of integers >= 0 whose product is `length`, and the array type fits the dtype. */
 export function checkHostArray(where: string, { data, shape, dtype }: HostArray): void {
   if (!Array.isArray(shape) || shape.some((n) => !Number.isSafeInteger(n) || n < 0)) {
-    throw new DataError(`${where}: shape must be a list of integers >= 0, got ${JSON.stringify(shape)}.`);
+    throw new DataError(`${where}: shape must be a list of integers >= 0, got ${describe(shape)}.`);
   }
   const Constructor = Object.hasOwn(constructors, dtype) ? constructors[dtype] : undefined;
   if (!Constructor || !(data instanceof Constructor)) {
@@ -70,12 +70,4 @@ export function toShared(data: TypedArray, dtype: DType): TypedArray {
   const copy = allocate(dtype, data.length, true);
   copy.set(data);
   return copy;
-}
-
-/** Names what a value is, for messages. */
-export function describe(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  if (typeof value !== 'object' && typeof value !== 'function')
-    return `${typeof value} ${JSON.stringify(String(value)).slice(0, 60)}`;
-  return value.constructor?.name ?? 'object';
 }

@@ -1,8 +1,8 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { BatchMaker, type Ticket } from './batches.ts';
 import type { HostBatch } from './collate.ts';
 import type { Dataset, SampleStream } from './dataset.ts';
-import { describe } from './host.ts';
+
 import { checkInteger, type LoaderOptions, type Settings, settle } from './options.ts';
 import { prefetched } from './prefetch.ts';
 import { MapSource, StreamSource, type TicketSource } from './sources.ts';

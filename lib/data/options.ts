@@ -1,8 +1,8 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { checkDType, type DType } from '../tensor/dtype.ts';
 import { type PhiloxStream, seedKey } from '../tensor/philox.ts';
 import type { Transform } from './augment/image.ts';
-import { describe, type HostArray } from './host.ts';
+import type { HostArray } from './host.ts';
 
 /** What a user's function is told about a sample: its id, the epoch, and random numbers keyed by (seed, epoch, id). */
 export interface SampleInfo {

@@ -1,8 +1,8 @@
-import { AnnealError, ConfigError, DataError } from '../native/errors.ts';
+import { AnnealError, ConfigError, DataError, describe } from '../native/errors.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import type { BatchMaker, Ticket } from './batches.ts';
 import type { SampleStream } from './dataset.ts';
-import { describe } from './host.ts';
+
 import type { Settings } from './options.ts';
 import { breathe } from './slice.ts';
 

@@ -1,7 +1,6 @@
-import { ConfigError, checkOptions, DataError } from '../native/errors.ts';
+import { ConfigError, checkOptions, DataError, describe } from '../native/errors.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import { type Dataset, subset, TensorDataset } from './dataset.ts';
-import { describe } from './host.ts';
 
 /** Options of `split`. */
 export interface SplitOptions {
@@ -104,7 +103,7 @@ export function split<D extends Dataset, const N extends readonly number[]>(
 ): Parts<D, N> {
   checkOptions('data.split', options, ['stratify', 'seed']);
   if (!Array.isArray(sizes) || sizes.length === 0 || sizes.some((n) => !Number.isInteger(n) || n < 0)) {
-    throw new ConfigError(`data.split: sizes must be integers >= 0, got ${JSON.stringify(sizes)}. For example [55_000, 5_000].`);
+    throw new ConfigError(`data.split: sizes must be integers >= 0, got ${describe(sizes)}. For example [55_000, 5_000].`);
   }
   const total = sizes.reduce((a, b) => a + b, 0);
   if (total !== dataset.length) {

@@ -1,8 +1,8 @@
-import { ConfigError, checkOptions, DataError } from '../native/errors.ts';
+import { ConfigError, checkOptions, DataError, describe } from '../native/errors.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import type { ColumnBacked, ColumnSource, Dataset, Row, SampleContext } from './dataset.ts';
 import { inspectFile, readChunks } from './files.ts';
-import { describe, type HostArray, toShared } from './host.ts';
+import { type HostArray, toShared } from './host.ts';
 
 /** Options of `text`. */
 export interface TextOptions {
@@ -103,7 +103,7 @@ export class TextWindows implements Dataset<Row<'x' | 'y'>>, ColumnBacked {
     checkOptions('TextWindows', options, ['block', 'samples', 'random']);
     const { block, random = true } = options ?? {};
     if (!Number.isSafeInteger(block) || block < 1)
-      throw new ConfigError(`TextWindows: block must be an integer >= 1, got ${String(block)}.`);
+      throw new ConfigError(`TextWindows: block must be an integer >= 1, got ${describe(block)}.`);
     if (!(tokens instanceof Int32Array) && !(tokens instanceof Uint8Array)) {
       throw new DataError(
         `TextWindows: tokens must be an Int32Array or Uint8Array, got ${describe(tokens)}. data.charTokens(text).tokens gives one.`,
@@ -119,7 +119,7 @@ export class TextWindows implements Dataset<Row<'x' | 'y'>>, ColumnBacked {
     this.length = options.samples ?? side;
     if (!Number.isSafeInteger(this.length) || this.length < 1 || (!random && this.length > side)) {
       throw new ConfigError(
-        `TextWindows: samples must be an integer >= 1${random ? '' : ` and <= ${side}`}, got ${String(options.samples)}.`,
+        `TextWindows: samples must be an integer >= 1${random ? '' : ` and <= ${side}`}, got ${describe(options.samples)}.`,
       );
     }
     this.block = block;

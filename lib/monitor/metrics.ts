@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, DataError, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, DataError, ShapeError, describe } from '../native/errors.ts';
 
 /** Class indices on the host, one a sample. -1 as a prediction is 'none': the model's output was NaN. */
 export type Classes = Int32Array | readonly number[];
@@ -48,7 +48,7 @@ export class ConfusionMatrix {
   constructor(classes: number, options: ConfusionOptions = {}) {
     checkOptions('ConfusionMatrix', options, ['labels', 'ignoreIndex', 'zeroDivision']);
     if (!Number.isSafeInteger(classes) || classes < 1 || classes > 16384) {
-      throw new ConfigError(`ConfusionMatrix: classes must be an integer from 1 to 16384, got ${classes}.`);
+      throw new ConfigError(`ConfusionMatrix: classes must be an integer from 1 to 16384, got ${describe(classes)}.`);
     }
     this.classes = classes;
     this.labels = labelsOf(classes, options.labels);

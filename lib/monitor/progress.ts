@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { formatDuration, formatNumber, formatRate, sparkline } from './text.ts';
 
 /** What the bar shows. All but `step` may be left out. */
@@ -179,7 +179,7 @@ export class RateMeter {
 
   /** `seconds`: length of the window (10). */
   constructor(seconds = 10) {
-    if (!(seconds > 0)) throw new ConfigError(`RateMeter: the window must be > 0 seconds, got ${seconds}.`);
+    if (!(seconds > 0)) throw new ConfigError(`RateMeter: the window must be > 0 seconds, got ${describe(seconds)}.`);
     this.#window = seconds * 1000;
   }
 

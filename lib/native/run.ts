@@ -11,6 +11,8 @@ export interface Operand {
   /** Native dtype code. */
   readonly code: number;
   readonly shape: readonly number[];
+  /** The device's native number: 0 is the CPU, 1 the first GPU. */
+  readonly device: { readonly number: number };
 }
 
 interface NativeAddon {
@@ -18,21 +20,31 @@ interface NativeAddon {
   attach(settled: (ticket: number, value: number, message?: string, op?: string, sequence?: number) => void): void;
   run(): void;
   release(handle: number): void;
-  allocate(bytes: number): number;
-  upload(handle: number, offset: number, size: number, code: number, data: ArrayBufferView): void;
-  download(handle: number, offset: number, size: number, code: number, data: ArrayBufferView, ticket: number): void;
-  item(handle: number, offset: number, code: number, ticket: number): void;
-  notify(stream: number, ticket: number): void;
-  list(rows: number, columns: number, operands: Float64Array, perRow: Float64Array): number;
-  memory(resetPeak?: boolean): MemoryStats;
-  setMemoryLimit(bytes: number): void;
-  trim(): void;
+  allocate(bytes: number, device: number): number;
+  upload(handle: number, offset: number, size: number, code: number, data: ArrayBufferView, device: number): void;
+  download(
+    handle: number,
+    offset: number,
+    size: number,
+    code: number,
+    data: ArrayBufferView,
+    ticket: number,
+    device: number,
+  ): void;
+  transfer(size: number, code: number, from: number, offset: number, on: number, to: number, at: number, device: number): void;
+  item(handle: number, offset: number, code: number, ticket: number, device: number): void;
+  notify(stream: number, ticket: number, device: number): void;
+  list(rows: number, columns: number, operands: Float64Array, perRow: Float64Array, device: number): number;
+  open(device: number): GpuInfo;
+  memory(device: number, resetPeak?: boolean): MemoryStats;
+  setMemoryLimit(device: number, bytes: number): void;
+  trim(device: number): void;
   threads(n?: number): number;
   info(): NativeInfo;
   createEvent(): number;
-  recordEvent(event: number, stream: number): void;
-  waitEvent(event: number, stream: number): void;
-  queues(): QueueStats[];
+  recordEvent(event: number, stream: number, device: number): void;
+  waitEvent(event: number, stream: number, device: number): void;
+  queues(device: number): QueueStats[];
   abandon(): void;
 }
 
@@ -50,8 +62,17 @@ export interface QueueStats {
   completed: number;
   timesFull: number;
 }
+/** A GPU as its driver tells of it. `memory` in bytes; `driver` is the library that was opened; `simulated`: it is no hardware. */
+export interface GpuInfo {
+  name: string;
+  computeCapability: number;
+  multiprocessors: number;
+  memory: number;
+  driver: string;
+  simulated: boolean;
+}
 export interface NativeInfo {
-  ops: { name: string; kind: string; cpu: boolean }[];
+  ops: { name: string; kind: string; cpu: boolean; cuda: boolean }[];
   cpu: { isa: string; avx2: boolean; avx512: boolean; bf16: boolean; amxBf16: boolean; available: number };
 }
 
@@ -109,6 +130,7 @@ let sequence = 0;
 /** A tensor list as an operand (see `registerList`). */
 export interface ListOperand {
   readonly list: number;
+  readonly device: { readonly number: number };
 }
 
 /**
@@ -133,6 +155,7 @@ export function run(
   b[3] = attrs.length;
   b[4] = stream;
   b[5] = ++sequence;
+  b[6] = numberOf(outputs, inputs);
   const memory = (sequence % REMEMBERED) * MOST_INPUTS;
   for (let i = 0, at = INPUTS; i < inputs.length; i++, at += 4) {
     const o = inputs[i] as Operand;
@@ -157,6 +180,13 @@ export function run(
     const o = outputs[i];
     if (o && o.storage.handle === 0) o.storage.handle = b[at] as number;
   }
+}
+
+/** The device that runs the call: its operands' own. Native code refuses a call whose operands differ. */
+function numberOf(outputs: readonly (Operand | null)[], inputs: readonly (Operand | ListOperand | null)[]): number {
+  for (let i = 0; i < outputs.length; i++) if (outputs[i]) return (outputs[i] as Operand).device.number;
+  for (let i = 0; i < inputs.length; i++) if (inputs[i]) return (inputs[i] as Operand).device.number;
+  return 0;
 }
 
 function writeInput(b: Float64Array, at: number, o: Operand | ListOperand | null): void {
@@ -192,6 +222,7 @@ function translate(error: unknown, op: string, inputs: readonly (Operand | ListO
     return new GraphError(
       `${where}: ${message}. A tensor made inside scope() is freed at its end unless it is returned or kept: return it, or call kept().`,
     );
+  if (code === 'NO_KERNEL') return new DeviceError(`${where}: ${message}. Move its inputs to the CPU first: x.to('cpu').`);
   if (code === 'QUEUE_FULL')
     return new DeviceError(
       `${where}: ${message}. Let the device catch up now and then: await device.synchronize() or await x.item().`,
@@ -246,26 +277,46 @@ function awaited(start: (ticket: number) => void): Promise<number> {
 }
 
 /** Resolves when everything queued on the stream so far is done; rejects with the first error raised on it since the last await. */
-export async function synchronize(stream: StreamName = 'compute'): Promise<void> {
-  await awaited((ticket) => native().notify(streams[stream], ticket));
+export async function synchronize(stream: StreamName = 'compute', device = 0): Promise<void> {
+  await awaited((ticket) => native().notify(streams[stream], ticket, device));
 }
 
 /** One element as a number. */
 export const readItem = (o: Operand): Promise<number> =>
-  awaited((ticket) => native().item(o.storage.handle, o.offset, o.code, ticket));
+  awaited((ticket) => native().item(o.storage.handle, o.offset, o.code, ticket, o.device.number));
 
 /** Copies the operand's elements into `into`, off the JavaScript thread. */
 export async function download(o: Operand, into: ArrayBufferView): Promise<void> {
-  await awaited((ticket) => native().download(o.storage.handle, o.offset, o.size, o.code, into, ticket));
+  await awaited((ticket) => native().download(o.storage.handle, o.offset, o.size, o.code, into, ticket, o.device.number));
 }
 
 /** Copies host data into the operand in stream order, giving it memory if it has none; `data` may be reused as soon as this returns. */
 export function upload(o: Operand, data: ArrayBufferView): void {
   try {
-    if (o.storage.handle === 0) o.storage.handle = native().allocate(data.byteLength);
-    native().upload(o.storage.handle, o.offset, o.size, o.code, data);
+    if (o.storage.handle === 0) o.storage.handle = native().allocate(data.byteLength, o.device.number);
+    native().upload(o.storage.handle, o.offset, o.size, o.code, data, o.device.number);
   } catch (error) {
     throw translate(error, 'upload', [o]);
+  }
+}
+
+/** Copies an operand's elements into one on another device, in the order of both devices' compute streams; returns at once. */
+export function transfer(from: Operand, to: Operand, bytes: number): void {
+  const n = native();
+  try {
+    if (to.storage.handle === 0) to.storage.handle = n.allocate(bytes, to.device.number);
+    n.transfer(
+      from.size,
+      from.code,
+      from.storage.handle,
+      from.offset,
+      from.device.number,
+      to.storage.handle,
+      to.offset,
+      to.device.number,
+    );
+  } catch (error) {
+    throw translate(error, 'to', [from]);
   }
 }
 
@@ -281,6 +332,7 @@ export function release(handle: number): void {
  */
 export function registerList(rows: readonly (readonly (Operand | null)[])[], perRow?: readonly number[]): ListOperand {
   const columns = rows[0]?.length ?? 1;
+  const device = rows.flat().find((o) => o)?.device ?? { number: 0 };
   const operands = new Float64Array(rows.length * columns * 4);
   rows.forEach((row, r) => {
     row.forEach((o, c) => {
@@ -291,5 +343,5 @@ export function registerList(rows: readonly (readonly (Operand | null)[])[], per
   perRow?.forEach((v, i) => {
     numbers[i] = v;
   });
-  return { list: native().list(rows.length, columns, operands, numbers) };
+  return { list: native().list(rows.length, columns, operands, numbers, device.number), device };
 }

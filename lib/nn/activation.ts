@@ -1,4 +1,5 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { checkOptions } from '../native/errors.ts';
+import { checkNumber } from '../ops/define.ts';
 import * as ops from '../ops/unary.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Module } from './module.ts';
@@ -15,9 +16,7 @@ export class GELU extends Module {
   constructor(options: { approximate?: 'none' | 'tanh' } = {}) {
     super();
     checkOptions('GELU', options, ['approximate']);
-    this.approximate = options.approximate ?? 'none';
-    if (this.approximate !== 'none' && this.approximate !== 'tanh')
-      throw new ConfigError(`GELU: approximate must be 'none' or 'tanh', got ${JSON.stringify(this.approximate)}`);
+    this.approximate = ops.checkApproximate('GELU', options.approximate);
   }
   forward(x: Tensor): Tensor {
     return ops.gelu(x, { approximate: this.approximate });
@@ -54,7 +53,7 @@ export class LeakyReLU extends Module {
   constructor(options: { slope?: number } = {}) {
     super();
     checkOptions('LeakyReLU', options, ['slope']);
-    this.slope = options.slope ?? 0.01;
+    this.slope = checkNumber('LeakyReLU', options.slope ?? 0.01, 'slope');
   }
   forward(x: Tensor): Tensor {
     return ops.leakyRelu(x, { slope: this.slope });
@@ -66,7 +65,7 @@ export class ELU extends Module {
   constructor(options: { alpha?: number } = {}) {
     super();
     checkOptions('ELU', options, ['alpha']);
-    this.alpha = options.alpha ?? 1;
+    this.alpha = checkNumber('ELU', options.alpha ?? 1, 'alpha');
   }
   forward(x: Tensor): Tensor {
     return ops.elu(x, { alpha: this.alpha });

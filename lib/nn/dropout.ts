@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { dropout, dropout2d } from '../ops/random.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Module } from './module.ts';
@@ -12,7 +12,7 @@ abstract class RandomModule extends Module {
   constructor(p: number) {
     super();
     if (typeof p !== 'number' || !(p >= 0 && p <= 1))
-      throw new ConfigError(`${new.target.name}: p must be a number from 0 to 1, got ${String(p)}`);
+      throw new ConfigError(`${new.target.name}: p must be a number from 0 to 1, got ${describe(p)}`);
     this.p = p;
   }
   get key(): string {

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { zeros } from '../ops/create.ts';
 import { embedding } from '../ops/embedding.ts';
 import { linear } from '../ops/linear.ts';
@@ -14,7 +14,7 @@ import { Module } from './module.ts';
 /** Throws ConfigError unless `value` is a whole number above 0. */
 export function checkCount(where: string, name: string, value: number): number {
   if (!Number.isInteger(value) || value < 1)
-    throw new ConfigError(`${where}: ${name} must be a whole number above 0, got ${String(value)}`);
+    throw new ConfigError(`${where}: ${name} must be a whole number above 0, got ${describe(value)}`);
   return value;
 }
 
@@ -57,7 +57,7 @@ export class Embedding extends Module {
     const shape = [checkCount('Embedding', 'count', count), checkCount('Embedding', 'dim', dim)];
     const { paddingIdx } = options;
     if (paddingIdx !== undefined && !(Number.isInteger(paddingIdx) && paddingIdx >= -count && paddingIdx < count))
-      throw new ConfigError(`Embedding: paddingIdx must be a row from ${-count} to ${count - 1}, got ${String(paddingIdx)}`);
+      throw new ConfigError(`Embedding: paddingIdx must be a row from ${-count} to ${count - 1}, got ${describe(paddingIdx)}`);
     this.weight = new Parameter(paddingIdx === undefined ? init.normal(shape) : withoutRow(init.normal(shape), paddingIdx));
     this.paddingIdx = paddingIdx;
   }

@@ -1,15 +1,17 @@
 import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
 import { run } from '../native/run.ts';
 import { cast, dense, nativeOp } from '../ops/define.ts';
-import { type DeviceName, device } from '../tensor/device.ts';
+import { to as converted } from '../ops/unary.ts';
+import { type Device, type DeviceName, device } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
-import { Parameter, Tensor } from '../tensor/tensor.ts';
+import { checkInitial, Parameter, Tensor } from '../tensor/tensor.ts';
 
 /** A tensor that belongs to a module's state but is not trained: running statistics, say. */
 export class Buffer extends Tensor {
   /** Takes over the tensor's memory; `initial` must not be used afterwards. */
   constructor(initial: Tensor) {
+    checkInitial('Buffer', initial);
     super(initial.storage.retain(), initial.shape, initial.dtype, initial.device, initial.format, initial.offset);
     initial.dispose();
     this.escape();
@@ -154,9 +156,10 @@ export abstract class Module {
   eval(): this {
     return this.train(false);
   }
-  /** Moves the state to a device. */
-  to(target: DeviceName): this {
-    device(target);
+  /** Moves parameters and buffers, themselves, to a device: an optimizer that holds them follows. */
+  to(target: DeviceName | Device): this {
+    const on = device(target);
+    for (const t of this.stateDict().values()) t.relocate(on);
     return this;
   }
   /** Freezes every parameter: no gradients, no optimizer state. */
@@ -180,9 +183,9 @@ export abstract class Module {
 const countsBatches = (name: string, own: StateDict): boolean =>
   name.endsWith('num_batches_tracked') && own.has(name.replace(/num_batches_tracked$/, 'running_mean'));
 
-/** Writes a tensor's values over another of the same shape, in stream order. */
+/** Writes a tensor's values, from whatever device, over another of the same shape, in stream order. */
 export function assign(to: Tensor, from: Tensor): void {
-  scope(() => run(copyOp, [cast(dense(from), to.dtype).detach()], [to]));
+  scope(() => run(copyOp, [converted(cast(dense(from), to.dtype).detach(), to.device)], [to]));
   to.storage.version++;
 }
 

@@ -1,5 +1,6 @@
 import { checkOptions } from '../native/errors.ts';
-import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../ops/norm.ts';
+import { checkNumber } from '../ops/define.ts';
+import { batchNorm, checkEps, groupNorm, layerNorm, rmsNorm } from '../ops/norm.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
 import { checkCount } from './linear.ts';
@@ -21,7 +22,7 @@ export class LayerNorm extends Module {
     const affine = options.affine ?? true;
     this.weight = affine ? new Parameter(init.ones(this.normalizedShape)) : null;
     this.bias = affine && (options.bias ?? true) ? new Parameter(init.zeros(this.normalizedShape)) : null;
-    this.eps = options.eps ?? 1e-5;
+    this.eps = checkEps('LayerNorm', options.eps);
   }
   forward(x: Tensor): Tensor {
     return layerNorm(x, this.weight, this.bias, { normalizedShape: this.normalizedShape, eps: this.eps });
@@ -39,7 +40,7 @@ export class RMSNorm extends Module {
     this.normalizedShape = shapeOf(normalizedShape);
     for (const d of this.normalizedShape) checkCount('RMSNorm', 'normalizedShape', d);
     this.weight = new Parameter(init.ones(this.normalizedShape));
-    this.eps = options.eps ?? 1e-5;
+    this.eps = checkEps('RMSNorm', options.eps);
   }
   forward(x: Tensor): Tensor {
     return rmsNorm(x, this.weight, { normalizedShape: this.normalizedShape, eps: this.eps });
@@ -58,7 +59,7 @@ export class GroupNorm extends Module {
     this.numGroups = checkCount('GroupNorm', 'numGroups', numGroups);
     this.weight = new Parameter(init.ones([checkCount('GroupNorm', 'numChannels', numChannels)]));
     this.bias = new Parameter(init.zeros([numChannels]));
-    this.eps = options.eps ?? 1e-5;
+    this.eps = checkEps('GroupNorm', options.eps);
   }
   forward(x: Tensor): Tensor {
     return groupNorm(x, this.weight, this.bias, { numGroups: this.numGroups, eps: this.eps });
@@ -82,8 +83,8 @@ export class BatchNorm2d extends Module {
     this.bias = affine ? new Parameter(init.zeros([numFeatures])) : null;
     this.runningMean = new Buffer(init.zeros([numFeatures]));
     this.runningVar = new Buffer(init.ones([numFeatures]));
-    this.momentum = options.momentum ?? 0.1;
-    this.eps = options.eps ?? 1e-5;
+    this.momentum = checkNumber('BatchNorm2d', options.momentum ?? 0.1, 'momentum', 0, 1);
+    this.eps = checkEps('BatchNorm2d', options.eps);
   }
   forward(x: Tensor): Tensor {
     const { training, momentum, eps } = this;

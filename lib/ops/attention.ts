@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, DTypeError, describe, ShapeError } from '../native/errors.ts';
 import { type Draw, firstElement, nextDraw } from '../tensor/context.ts';
 import { type Shape, show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -170,7 +170,7 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
 
 const checkHeads = (value: unknown, name: string): number => {
   if (!Number.isSafeInteger(value) || (value as number) < 1)
-    throw new ConfigError(`packedAttention: ${name} must be a whole number from 1, got ${String(value)}`);
+    throw new ConfigError(`packedAttention: ${name} must be a whole number from 1, got ${describe(value)}`);
   return value as number;
 };
 

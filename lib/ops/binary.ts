@@ -1,5 +1,5 @@
 import { DTypeError } from '../native/errors.ts';
-import { type DType, isFloat, promote } from '../tensor/dtype.ts';
+import { type DType, fits, isFloat, promote } from '../tensor/dtype.ts';
 import { broadcastAttributes, broadcastShapes, sameShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { attach, cast, checkDevice, checkTensor, dense, type NativeOp, nativeOp, record, run, unwritten } from './define.ts';
@@ -17,8 +17,10 @@ function compute(op: NativeOp, a: Operand, b: Operand, dtype?: DType): Tensor {
   if (typeof a === 'number' || typeof b === 'number') {
     const x = (typeof a === 'number' ? b : a) as Tensor;
     const s = (typeof a === 'number' ? a : b) as number;
-    if (!isFloat(x.dtype) && !Number.isInteger(s))
-      throw new DTypeError(`${op.name}: cannot mix ${x.dtype} with ${s}. Convert the tensor first: x.to('f32').`);
+    if (!fits(s, x.dtype))
+      throw new DTypeError(
+        `${op.name}: cannot mix ${x.dtype} with ${s}. Convert the tensor first: x.to('${Number.isInteger(s) && fits(s, 'i32') ? 'i32' : 'f32'}').`,
+      );
     const out = unwritten(x.shape, dtype ?? x.dtype, x.device, x.format);
     run(op, [x], [out], [s, typeof a === 'number' ? 1 : 0]);
     return out;
@@ -38,6 +40,25 @@ function check(name: string, a: Operand, b: Operand): void {
   else if (typeof b === 'number') throw new DTypeError(`${name}: at least one operand must be a Tensor`);
   if (typeof b !== 'number') checkTensor(name, b, 'the second operand');
   if (typeof a !== 'number' && typeof b !== 'number' && a.device !== b.device) checkDevice(name, a, b);
+}
+
+/**
+ * Arithmetic that a dtype has not, which kernels would refuse late or answer with what is no value of it: the quotient of integers is no
+ * integer, and bools are 0 and 1. (PyTorch's answers are a float, and 'or'; nothing changes dtype by itself here.)
+ */
+function checkArithmetic(name: string, a: Operand, b: Operand): void {
+  const of = (v: Operand) => (typeof v === 'number' ? null : v.dtype);
+  const [p, q] = [of(a), of(b)];
+  if ((p && isFloat(p)) || (q && isFloat(q))) return;
+  const both = p && q ? `${p} and ${q}` : (p ?? q);
+  if (name === 'div')
+    throw new DTypeError(
+      `div: integers (${both}) have no quotient. Convert first, x.to('f32'); .div(y).floor() is floor division.`,
+    );
+  if ((p ?? 'bool') === 'bool' && (q ?? 'bool') === 'bool' && (name === 'add' || name === 'sub' || name === 'pow'))
+    throw new DTypeError(`${name}: bool is not for arithmetic. Convert first, x.to('i32'); 'or' is maximum, 'and' is minimum.`);
+  if (name === 'pow' && typeof b === 'number' && b < 0)
+    throw new DTypeError(`pow: integers (${both}) to the power ${b} are no integers. Convert first: x.to('f32').`);
 }
 
 /** The gradient of one operand before it is summed back to the operand's shape, and what it looks at: the operands a and b, the result y. */
@@ -79,6 +100,7 @@ function binary(name: string, da: Rule, db: Rule): (a: Operand, b: Operand) => T
   const op = nativeOp(name);
   return (a, b) => {
     check(name, a, b);
+    checkArithmetic(name, a, b);
     const out = compute(op, a, b);
     if ((typeof a !== 'number' && a.tracked) || (typeof b !== 'number' && b.tracked)) recordBinary(name, a, b, out, da, db);
     return out;

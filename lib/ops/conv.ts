@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, ShapeError } from '../native/errors.ts';
 import { show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
@@ -32,7 +32,7 @@ export function pair(op: string, name: string, value: unknown, low: number): [nu
   const both = typeof value === 'number' ? [value, value] : value;
   if (!Array.isArray(both) || both.length !== 2 || !both.every((v) => Number.isSafeInteger(v) && v >= low))
     throw new ConfigError(
-      `${op}: ${name} must be a whole number of at least ${low}, or [height, width] of such; got ${JSON.stringify(value)}`,
+      `${op}: ${name} must be a whole number of at least ${low}, or [height, width] of such; got ${describe(value)}`,
     );
   return [both[0] as number, both[1] as number];
 }
@@ -88,7 +88,7 @@ function plan(x: Tensor, weight: Tensor, options: Conv2dOptions): Plan {
   const dilation = pair('conv2d', 'dilation', options.dilation ?? 1, 1);
   const groups = options.groups ?? 1;
   if (!Number.isSafeInteger(groups) || groups < 1)
-    throw new ConfigError(`conv2d: groups must be a whole number of at least 1, got ${String(groups)}`);
+    throw new ConfigError(`conv2d: groups must be a whole number of at least 1, got ${describe(groups)}`);
   if (c % groups || o % groups)
     throw new ShapeError(
       `conv2d: groups ${groups} must divide the ${c} channels of x and the ${o} outputs of weight ${show(weight.shape)}`,
@@ -173,7 +173,7 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   checkOptions('conv2d', options, ['stride', 'padding', 'dilation', 'groups', 'activation']);
   const { activation = 'none' } = options;
   if (activation !== 'none' && activation !== 'relu')
-    throw new ConfigError(`conv2d: activation must be 'none' or 'relu', got ${JSON.stringify(activation)}`);
+    throw new ConfigError(`conv2d: activation must be 'none' or 'relu', got ${describe(activation)}`);
   const p = plan(x, weight, options);
   if (bias) checkShapeIs('conv2d', checkFloat('conv2d', bias, 'bias'), [weight.shape[0] as number], 'bias');
 

@@ -1,8 +1,17 @@
 import { type Backward, record, records, setArithmetic, type Vjp, backward as walk } from '../autograd/graph.ts';
-import { ConfigError, DeviceError, DTypeError, GraphError, ShapeError } from '../native/errors.ts';
+import {
+  ConfigError,
+  checkFunction,
+  checkText,
+  DeviceError,
+  DTypeError,
+  describe,
+  GraphError,
+  ShapeError,
+} from '../native/errors.ts';
 import { type NativeOp, nativeOp, run } from '../native/run.ts';
 import { bind } from '../tensor/context.ts';
-import { bytesOf, type DType, isFloat } from '../tensor/dtype.ts';
+import { bytesOf, checkDType, type DType, isFloat } from '../tensor/dtype.ts';
 import { broadcastAttributes, type Shape, sameShape, show } from '../tensor/shape.ts';
 import { defineMethods, type Format, setReadable, Tensor, unwritten } from '../tensor/tensor.ts';
 
@@ -14,7 +23,7 @@ export { nativeOp, record, records, run, unwritten };
 /** Throws unless `x` is a usable tensor; returns it. */
 export function checkTensor(op: string, x: unknown, name = 'x'): Tensor {
   if (!(x instanceof Tensor))
-    throw new DTypeError(`${op}: ${name} must be a Tensor, got ${x === null ? 'null' : typeof x}. Make one with tensor(...).`);
+    throw new DTypeError(`${op}: ${name} must be a Tensor, got ${describe(x)}. Make one with tensor(...).`);
   if (x.storage.handle <= 0 && x.size >= 0 && x.disposed)
     throw new GraphError(
       `${op}: ${name} ${show(x.shape)} was freed. A tensor made inside scope() ends with it unless it is returned or kept().`,
@@ -33,7 +42,7 @@ export function checkFloat(op: string, x: Tensor, name = 'x'): Tensor {
 export function checkDevice(op: string, ...tensors: (Tensor | null | undefined)[]): void {
   const first = tensors.find((t) => t);
   for (const t of tensors)
-    if (t && first && t.device !== first.device)
+    if (t instanceof Tensor && first instanceof Tensor && t.device !== first.device)
       throw new DeviceError(`${op}: inputs are on ${first.device} and ${t.device}. Move one: x.to('${first.device}').`);
 }
 
@@ -48,7 +57,7 @@ export function checkRank(op: string, x: Tensor, rank: number, layout: string, n
 export function checkNumber(op: string, value: unknown, name: string, low = -Infinity, high = Infinity): number {
   if (typeof value !== 'number' || Number.isNaN(value) || value < low || value > high) {
     const range = low === -Infinity && high === Infinity ? '' : ` from ${low} to ${high}`;
-    throw new ConfigError(`${op}: ${name} must be a number${range}, got ${String(value)}`);
+    throw new ConfigError(`${op}: ${name} must be a number${range}, got ${describe(value)}`);
   }
   return value;
 }
@@ -76,7 +85,7 @@ const castOp = nativeOp('cast');
 
 /** Elements converted to `dtype`; the gradient is converted back. Floats to integers truncate and saturate, NaN gives 0. */
 export function cast(x: Tensor, dtype: DType): Tensor {
-  if (x.dtype === dtype) return x;
+  if (checkTensor('cast', x).dtype === checkDType('cast', dtype)) return x;
   const out = unwritten(x.shape, dtype, x.device, x.format);
   run(castOp, [x], [out]);
   const from = x.dtype;
@@ -173,9 +182,14 @@ export interface CustomOp<A extends unknown[]> {
  * @example const double = defineOp('double', { forward: (x: Tensor) => x.mul(2), backward: ({ grad }) => [grad.mul(2)] });
  */
 export function defineOp<A extends unknown[]>(name: string, rule: CustomOp<A>): (...args: A) => Tensor {
+  checkText('defineOp', 'the name', name);
+  const { forward, backward } = Object(rule) as Partial<CustomOp<A>>;
+  checkFunction('defineOp', 'forward', forward, 'forward: (x) => x.mul(2)');
+  checkFunction('defineOp', 'backward', backward, 'backward: ({ grad }) => [grad.mul(2)]');
   return (...args: A) => {
     const inputs = args.filter((a): a is A[number] & Tensor => a instanceof Tensor) as Tensor[];
     const made = bind({ grad: false }, () => rule.forward(...args));
+    checkTensor(name, made, 'the result of forward');
     const out = made.tracked || inputs.includes(made) ? made.alias() : made;
     record(name, inputs, [out], [...inputs, out], ([grad], saved) => {
       const result = rule.backward({
@@ -183,8 +197,10 @@ export function defineOp<A extends unknown[]>(name: string, rule: CustomOp<A>): 
         output: saved[saved.length - 1] as Tensor,
         grad: grad as Tensor,
       });
-      if (result.length !== inputs.length)
-        throw new GraphError(`${name}: backward returned ${result.length} gradients for ${inputs.length} tensor arguments`);
+      if (!Array.isArray(result) || result.length !== inputs.length)
+        throw new GraphError(
+          `${name}: backward returned ${Array.isArray(result) ? result.length : describe(result)} gradients for ${inputs.length} tensor arguments`,
+        );
       return result;
     });
     return out;

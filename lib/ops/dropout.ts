@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { firstElement, nextDraw } from '../tensor/context.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
@@ -126,7 +126,7 @@ export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
   checkDevice('fusedBias', x, bias, residual);
   const code = activations.indexOf(activation);
   if (code < 0)
-    throw new ConfigError(`fusedBias: activation must be one of ${activations.join(', ')}, got ${JSON.stringify(activation)}`);
+    throw new ConfigError(`fusedBias: activation must be one of ${activations.join(', ')}, got ${describe(activation)}`);
   const width = x.ndim === 0 ? 1 : (x.shape[x.ndim - 1] as number);
   if (bias) checkShapeIs('fusedBias', checkFloat('fusedBias', bias, 'bias'), [width], 'bias');
   if (residual) checkShapeIs('fusedBias', checkFloat('fusedBias', residual, 'residual'), x.shape, 'residual');

@@ -1,5 +1,5 @@
-import { ConfigError, checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
-import { bytesOf, type DType, isFloat, promote } from '../tensor/dtype.ts';
+import { ConfigError, checkOptions, describe, ShapeError } from '../native/errors.ts';
+import { bytesOf, checkFits, type DType, promote } from '../tensor/dtype.ts';
 import { broadcastShapes, checkAxes, checkAxis, checkShape, type Shape, sameShape, show } from '../tensor/shape.ts';
 import type { Format, Tensor } from '../tensor/tensor.ts';
 import { attach, cast, checkDevice, checkNumber, checkTensor, filled, nativeOp, record, run, unwritten } from './define.ts';
@@ -79,8 +79,7 @@ export function repeatingStrides(from: Shape, shape: Shape, format: Format = 'co
 /** `x` repeated to `shape` by NumPy's rule: aligned at the end, dimensions of 1 repeat. A copy. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   checkTensor('broadcastTo', x);
-  if (sameShape(x.shape, shape)) return x;
-  checkShape('broadcastTo', shape);
+  if (sameShape(x.shape, checkShape('broadcastTo', shape))) return x;
   if (x.ndim > shape.length || !sameShape(broadcastShapes('broadcastTo', x.shape, shape), shape))
     throw new ShapeError(`broadcastTo: ${show(x.shape)} does not repeat to ${show(shape)}: only dimensions of 1 do`);
   const out = unwritten(shape, x.dtype, x.device);
@@ -96,7 +95,9 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 export function permute(x: Tensor, axes: readonly number[]): Tensor {
   checkTensor('permute', x);
   if (!Array.isArray(axes) || axes.length !== x.ndim)
-    throw new ShapeError(`permute: axes must name each of the ${x.ndim} dimensions of ${show(x.shape)} once, got [${axes}]`);
+    throw new ShapeError(
+      `permute: axes must name each of the ${x.ndim} dimensions of ${show(x.shape)} once, got ${describe(axes)}`,
+    );
   checkAxes('permute', axes, x.ndim);
   const order = axes.map((a) => checkAxis('permute', a, x.ndim));
   const shape = order.map((a) => x.shape[a] as number);
@@ -184,9 +185,12 @@ export function narrow(x: Tensor, axis: number, start: number, length: number): 
   checkTensor('narrow', x);
   const a = checkAxis('narrow', axis, x.ndim);
   const n = x.shape[a] as number;
-  const s = start < 0 ? start + n : start;
-  if (!Number.isInteger(start) || !Number.isInteger(length) || s < 0 || length < 0 || s + length > n)
-    throw new ShapeError(`narrow: ${length} elements from ${start} do not lie within dimension ${axis} of ${show(x.shape)}`);
+  const whole = Number.isInteger(start) && Number.isInteger(length);
+  const s = whole && start < 0 ? start + n : start;
+  if (!whole || s < 0 || length < 0 || s + length > n)
+    throw new ShapeError(
+      `narrow: ${describe(length)} elements from ${describe(start)} do not lie within dimension ${axis} of ${show(x.shape)}`,
+    );
   const out = part(x, a, s, length);
   recordParts('narrow', x, [out], a, [{ start: s, length }]);
   return out;
@@ -201,14 +205,16 @@ export function split(x: Tensor, sizes: number | readonly number[], options: { a
   checkOptions('split', options, ['axis']);
   const a = checkAxis('split', options.axis ?? 0, x.ndim);
   const n = x.shape[a] as number;
-  if (typeof sizes === 'number' && !(Number.isInteger(sizes) && sizes > 0))
-    throw new ConfigError(`split: the size of the parts must be a whole number above 0, got ${sizes}`);
+  if (Array.isArray(sizes) ? !sizes.every(Number.isInteger) : !(Number.isInteger(sizes) && (sizes as number) > 0))
+    throw new ConfigError(
+      `split: the size of the parts must be a whole number above 0, or a list of sizes, got ${describe(sizes)}`,
+    );
   const list =
     typeof sizes === 'number'
       ? Array.from({ length: Math.max(1, Math.ceil(n / sizes)) }, (_, i) => Math.min(sizes, n - i * sizes))
       : [...sizes];
   if (list.some((s) => !Number.isInteger(s) || s < 0) || list.reduce((t, s) => t + s, 0) !== n)
-    throw new ShapeError(`split: sizes [${list}] do not add up to ${n}, dimension ${options.axis ?? 0} of ${show(x.shape)}`);
+    throw new ShapeError(`split: sizes ${show(list)} do not add up to ${n}, dimension ${options.axis ?? 0} of ${show(x.shape)}`);
   let at = 0;
   const places = list.map((length) => {
     at += length;
@@ -220,7 +226,8 @@ export function split(x: Tensor, sizes: number | readonly number[], options: { a
 }
 
 function checkList(op: string, tensors: readonly Tensor[]): DType {
-  if (!Array.isArray(tensors) || tensors.length === 0) throw new ConfigError(`${op}: needs a list of at least one tensor`);
+  if (!Array.isArray(tensors) || tensors.length === 0)
+    throw new ConfigError(`${op}: needs a list of at least one tensor, got ${describe(tensors)}`);
   for (const [i, t] of tensors.entries()) checkTensor(op, t, `tensors[${i}]`);
   checkDevice(op, ...tensors);
   return tensors.reduce((d, t) => promote(op, d, t.dtype), (tensors[0] as Tensor).dtype);
@@ -290,12 +297,10 @@ export function pad(x: Tensor, padding: readonly (readonly [number, number])[], 
   checkOptions('pad', options, ['value']);
   const value = checkNumber('pad', options.value ?? 0, 'value');
   if (!Array.isArray(padding) || padding.length !== x.ndim)
-    throw new ShapeError(
-      `pad: padding must be one [before, after] per dimension of ${show(x.shape)}, got ${padding?.length} of them`,
-    );
+    throw new ShapeError(`pad: padding must be one [before, after] per dimension of ${show(x.shape)}, got ${describe(padding)}`);
   if (padding.some((p) => !Array.isArray(p) || p.length !== 2 || p.some((n) => !Number.isInteger(n) || n < 0)))
-    throw new ConfigError(`pad: padding must be pairs of whole numbers >= 0, got ${JSON.stringify(padding)}`);
-  if (!isFloat(x.dtype) && !Number.isInteger(value)) throw new DTypeError(`pad: ${value} is not a value of ${x.dtype}`);
+    throw new ConfigError(`pad: padding must be pairs of whole numbers >= 0, got ${describe(padding)}`);
+  checkFits('pad', value, x.dtype);
   const shape = x.shape.map((d, i) => d + (padding[i] as [number, number])[0] + (padding[i] as [number, number])[1]);
   const out = filled(shape, value, x.dtype, x);
   const place = (format: Format): Walk => {

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, ShapeError } from '../native/errors.ts';
 import { show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type Backward, cast, checkDevice, checkFloat, checkShapeIs, dense, nativeOp, record, run, unwritten } from './define.ts';
@@ -69,7 +69,7 @@ function checkLinear(x: Tensor, weight: Tensor, bias: Tensor | null, options: Li
   checkOptions('linear', options, ['activation', 'residual']);
   const { activation = 'none', residual } = options;
   if (!['none', 'relu', 'gelu'].includes(activation))
-    throw new ConfigError(`linear: activation must be 'none', 'relu' or 'gelu', got ${JSON.stringify(activation)}`);
+    throw new ConfigError(`linear: activation must be 'none', 'relu' or 'gelu', got ${describe(activation)}`);
   if (residual && activation !== 'none') throw new ConfigError('linear: a residual goes without an activation');
   if (weight.ndim !== 2) throw new ShapeError(`linear: weight must be [out, in], got ${show(weight.shape)}`);
   const [n, k] = weight.shape as [number, number];

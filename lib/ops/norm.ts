@@ -1,6 +1,6 @@
-import { ConfigError, checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, DTypeError, describe, needOptions, ShapeError } from '../native/errors.ts';
 import type { DType } from '../tensor/dtype.ts';
-import { type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
+import { checkShape, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
   type Backward,
@@ -21,6 +21,10 @@ import {
 /** Parameters and statistics are f32; f64 for f64. */
 const wide = (x: Tensor): DType => (x.dtype === 'f64' ? 'f64' : 'f32');
 
+/** What is added to the variance: a number >= 0; default 1e-5. */
+export const checkEps = (where: string, eps: number | undefined): number =>
+  checkNumber(where, eps ?? 1e-5, 'eps', 0, Number.MAX_VALUE);
+
 /** A weight or bias in the dtype that kernels read. */
 function parameter(op: string, p: Tensor | null | undefined, x: Tensor, shape: Shape, name: string): Tensor | null {
   if (p === null || p === undefined) return null;
@@ -29,7 +33,7 @@ function parameter(op: string, p: Tensor | null | undefined, x: Tensor, shape: S
   return cast(p, wide(x));
 }
 
-const present = (...tensors: (Tensor | null)[]): Tensor[] => tensors.filter((t): t is Tensor => t !== null);
+const present = (...tensors: (Tensor | null)[]): Tensor[] => tensors.filter((t): t is Tensor => t != null);
 
 /** Which of weight and bias an op was given: what its backward rule needs to place their gradients. */
 interface Affine {
@@ -72,7 +76,7 @@ export interface LayerNormOptions {
 
 function normalized(op: string, x: Tensor, weight: Tensor | null | undefined, options: LayerNormOptions): Shape {
   const asked = options.normalizedShape ?? weight?.shape ?? x.shape.slice(-1);
-  const shape = typeof asked === 'number' ? [asked] : asked;
+  const shape = checkShape(op, typeof asked === 'number' ? [asked] : asked);
   if (shape.length === 0 || !sameShape(x.shape.slice(-shape.length), shape) || sizeOf(shape) === 0)
     throw new ShapeError(`${op}: x ${show(x.shape)} must end in the normalized shape ${show(shape)}`);
   return shape;
@@ -93,7 +97,8 @@ export function layerNorm(
 ): Tensor {
   checkFloat('layerNorm', x);
   checkOptions('layerNorm', options, ['normalizedShape', 'eps']);
-  const eps = checkNumber('layerNorm', options.eps ?? 1e-5, 'eps', 0);
+  const eps = checkEps('layerNorm', options.eps);
+  if (weight) checkFloat('layerNorm', weight, 'weight');
   const shape = normalized('layerNorm', x, weight, options);
   const w = parameter('layerNorm', weight, x, shape, 'weight');
   const b = parameter('layerNorm', bias, x, shape, 'bias');
@@ -126,7 +131,8 @@ const rmsNormGrad = nativeOp('rmsNorm.grad');
 export function rmsNorm(x: Tensor, weight: Tensor | null = null, options: LayerNormOptions = {}): Tensor {
   checkFloat('rmsNorm', x);
   checkOptions('rmsNorm', options, ['normalizedShape', 'eps']);
-  const eps = checkNumber('rmsNorm', options.eps ?? 1e-5, 'eps', 0);
+  const eps = checkEps('rmsNorm', options.eps);
+  if (weight) checkFloat('rmsNorm', weight, 'weight');
   const shape = normalized('rmsNorm', x, weight, options);
   const w = parameter('rmsNorm', weight, x, shape, 'weight');
   const plain = dense(x);
@@ -176,14 +182,14 @@ const groupNormGrad = nativeOp('groupNorm.grad');
  */
 export function groupNorm(x: Tensor, weight: Tensor | null, bias: Tensor | null, options: GroupNormOptions): Tensor {
   checkFloat('groupNorm', x);
-  checkOptions('groupNorm', options, ['numGroups', 'eps']);
+  needOptions('groupNorm', options, ['numGroups', 'eps'], '{ numGroups: 4 }');
   const dims = layout('groupNorm', x);
   const [n, c, pixels] = dims;
   const { numGroups } = options;
   if (!Number.isInteger(numGroups) || numGroups < 1 || c % numGroups !== 0)
-    throw new ConfigError(`groupNorm: numGroups must divide the ${c} channels of ${show(x.shape)}, got ${String(numGroups)}`);
+    throw new ConfigError(`groupNorm: numGroups must divide the ${c} channels of ${show(x.shape)}, got ${describe(numGroups)}`);
   if (pixels === 0 || c === 0) throw new ShapeError(`groupNorm: a group of ${show(x.shape)} has no elements`);
-  const eps = checkNumber('groupNorm', options.eps ?? 1e-5, 'eps', 0);
+  const eps = checkEps('groupNorm', options.eps);
   const w = parameter('groupNorm', weight, x, [c], 'weight');
   const b = parameter('groupNorm', bias, x, [c], 'bias');
   const out = unwritten(x.shape, x.dtype, x.device, x.format);
@@ -212,7 +218,7 @@ const batchNormOp = nativeOp('batchNorm');
 const batchNormGrad = nativeOp('batchNorm.grad');
 
 function checkRunning(x: Tensor, t: Tensor | null, channels: number, name: string): void {
-  if (t === null) return;
+  if (t === null || t === undefined) return;
   checkShapeIs('batchNorm', checkFloat('batchNorm', t, name), [channels], name);
   checkDevice('batchNorm', x, t);
   if (t.dtype !== wide(x))
@@ -237,7 +243,7 @@ export function batchNorm(
   checkFloat('batchNorm', x);
   checkOptions('batchNorm', options, ['training', 'momentum', 'eps']);
   const training = options.training ?? false;
-  const eps = checkNumber('batchNorm', options.eps ?? 1e-5, 'eps', 0);
+  const eps = checkEps('batchNorm', options.eps);
   const momentum = checkNumber('batchNorm', options.momentum ?? 0.1, 'momentum', 0, 1);
   const dims = layout('batchNorm', x);
   const [n, c, pixels] = dims;
@@ -255,7 +261,7 @@ export function batchNorm(
   const statistics = unwritten([2, c], wide(x), x.device);
   const attrs = [...dims, training ? 1 : 0];
   if (training) {
-    run(batchNormOp, [x, w, b], [out, statistics, runningMean, runningVar], [...attrs, eps, momentum]);
+    run(batchNormOp, [x, w, b], [out, statistics, runningMean ?? null, runningVar ?? null], [...attrs, eps, momentum]);
     for (const t of present(runningMean, runningVar)) t.storage.version++;
   } else {
     run(batchNormOp, [x, w, b, runningMean, runningVar], [out, statistics], [...attrs, eps, momentum]);

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, ShapeError } from '../native/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type Pair, pair, windows } from './conv.ts';
 import { attach, checkFloat, checkRank, nativeOp, record, records, run, toFormat, unwritten } from './define.ts';
@@ -58,7 +58,7 @@ export function maxPool2d(x: Tensor, options: MaxPool2dOptions): Tensor {
   const { attrs, shape, area } = plan('maxPool2d', x, options);
   const { activation = 'none' } = options;
   if (activation !== 'none' && activation !== 'relu')
-    throw new ConfigError(`maxPool2d: activation must be 'none' or 'relu', got ${JSON.stringify(activation)}`);
+    throw new ConfigError(`maxPool2d: activation must be 'none' or 'relu', got ${describe(activation)}`);
   const { shape: from } = x;
   attrs.push(activation === 'relu' ? 1 : 0);
   const out = unwritten(shape, x.dtype, x.device, 'channelsLast');

@@ -22,7 +22,7 @@ const castOp = nativeOp('cast');
 export function weightCopy(w: Tensor, dtype: DType): Tensor {
   if (w.dtype === dtype) return w;
   if (!(w instanceof Parameter)) return cast(w, dtype);
-  if (w.shadow?.dtype !== dtype) {
+  if (w.shadow?.dtype !== dtype || w.shadow.device !== w.device) {
     w.shadow?.dispose();
     w.shadow = persistent(() => unwritten(w.shape, dtype, w.device, w.format));
     w.shadowVersion = -1;

@@ -1,5 +1,5 @@
-import { ConfigError, checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
-import { type DType, isFloat, promote } from '../tensor/dtype.ts';
+import { ConfigError, checkOptions, DTypeError, describe, ShapeError } from '../native/errors.ts';
+import { type DType, fits, isFloat, promote } from '../tensor/dtype.ts';
 import { broadcastShapes, checkAxis, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { attach, cast, checkDevice, checkTensor, dense, nativeOp, record, run, unwritten } from './define.ts';
@@ -36,7 +36,7 @@ export function where(condition: Tensor, a: Choice, b: Choice): Tensor {
   checkDevice('where', condition, ...choices);
   const dtype = choices.reduce((d, t) => promote('where', d, t.dtype), choices[0]?.dtype ?? 'f32');
   for (const v of [a, b])
-    if (typeof v === 'number' && !isFloat(dtype) && !Number.isInteger(v))
+    if (typeof v === 'number' && !fits(v, dtype))
       throw new DTypeError(`where: ${v} is not a value of ${dtype}. Convert the tensor first: x.to('f32').`);
   const [x, y] = [a, b].map((t) => (typeof t === 'number' ? t : cast(t, dtype))) as [Choice, Choice];
   const shape = choices.reduce((s, t) => broadcastShapes('where', s, t.shape), condition.shape);
@@ -124,7 +124,9 @@ export function topK(x: Tensor, k: number, options: TopKOptions = {}): { values:
   const axis = checkAxis('topK', options.axis ?? -1, x.ndim);
   const n = x.shape[axis] as number;
   if (!Number.isInteger(k) || k < 0 || k > n)
-    throw new ConfigError(`topK: k must be a whole number from 0 to ${n}, dimension ${axis} of ${show(x.shape)}, got ${k}`);
+    throw new ConfigError(
+      `topK: k must be a whole number from 0 to ${n}, dimension ${axis} of ${show(x.shape)}, got ${describe(k)}`,
+    );
   if (axis !== x.ndim - 1) {
     const axes = x.shape.map((_, i) => i);
     [axes[axis], axes[x.ndim - 1]] = [x.ndim - 1, axis];

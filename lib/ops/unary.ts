@@ -1,5 +1,7 @@
-import { checkOptions } from '../native/errors.ts';
-import type { DType } from '../tensor/dtype.ts';
+import { ConfigError, checkOptions, DTypeError, describe } from '../native/errors.ts';
+import { transfer } from '../native/run.ts';
+import { type Device, type DeviceName, device } from '../tensor/device.ts';
+import { type DType, isDType } from '../tensor/dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { attach, cast, checkFloat, checkNumber, checkTensor, matching, nativeOp, record, run, unwritten } from './define.ts';
 
@@ -69,28 +71,47 @@ export const elu = (x: Tensor, options: { alpha?: number } = {}): Tensor => {
   return eluOp(x, checkNumber('elu', options.alpha ?? 1, 'alpha'));
 };
 
+/** The form of GELU that an option names; 'none' without one. */
+export function checkApproximate(where: string, value: unknown): 'none' | 'tanh' {
+  if (value === undefined || value === 'none') return 'none';
+  if (value === 'tanh') return 'tanh';
+  throw new ConfigError(`${where}: approximate must be 'none' or 'tanh', got ${describe(value)}`);
+}
 const geluExact = unary('gelu', 'input');
 const geluTanh = unary('geluTanh', 'input');
 /** x Phi(x) (Hendrycks and Gimpel 2016): exact by default, `approximate: 'tanh'` for GPT-2's form. */
 export const gelu = (x: Tensor, options: { approximate?: 'none' | 'tanh' } = {}): Tensor => {
   checkOptions('gelu', options, ['approximate']);
-  return options.approximate === 'tanh' ? geluTanh(x) : geluExact(x);
+  return checkApproximate('gelu', options.approximate) === 'tanh' ? geluTanh(x) : geluExact(x);
 };
 
 const clampOp = unary('clamp', 'input');
 /** Values limited to [min, max]; either may be left out. The gradient passes inside the limits, bounds included. */
 export const clamp = (x: Tensor, options: { min?: number; max?: number }): Tensor => {
   checkOptions('clamp', options, ['min', 'max']);
+  if (options?.min === undefined && options?.max === undefined)
+    throw new ConfigError('clamp: give min, max, or both, for example x.clamp({ min: 0 })');
   return clampOp(x, checkNumber('clamp', options.min ?? -Infinity, 'min'), checkNumber('clamp', options.max ?? Infinity, 'max'));
 };
 
 /** x to a constant power. */
 export const powScalar = unary('powScalar', 'input');
 
-/** Another dtype, or another device. */
-export function to(x: Tensor, target: Tensor['dtype'] | 'cpu'): Tensor {
+/** The same values on another device; the gradient comes back. Queued on both, nothing waits. */
+function moved(x: Tensor, on: Device): Tensor {
+  if (x.device === on) return x;
+  const out = unwritten(x.shape, x.dtype, on, x.format);
+  transfer(x, out, x.bytes);
+  const home = x.device;
+  record('to', [x], [out], [], ([g]) => [g && moved(g, home)]);
+  return out;
+}
+
+/** Another dtype, or another device: x.to('bf16'), x.to('cuda'). */
+export function to(x: Tensor, target: DType | DeviceName | Device): Tensor {
   checkTensor('to', x);
-  return target === 'cpu' ? x : cast(x, target);
+  if (target === undefined) throw new DTypeError("to: give a dtype or a device, for example x.to('f32')");
+  return isDType(target) ? cast(x, target) : moved(x, device(target));
 }
 
 declare module '../tensor/tensor.ts' {
@@ -122,7 +143,7 @@ declare module '../tensor/tensor.ts' {
     gelu(options?: { approximate?: 'none' | 'tanh' }): Tensor;
     clamp(options: { min?: number; max?: number }): Tensor;
     /** The same values as another dtype ('f32', 'bf16', ...). */
-    to(target: DType | 'cpu'): Tensor;
+    to(target: DType | DeviceName | Device): Tensor;
   }
 }
 

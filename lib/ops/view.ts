@@ -27,12 +27,14 @@ export function flatten(x: Tensor, start = 0, end = -1): Tensor {
 
 /** A dimension of 1 put in before `axis`. A view. */
 export function unsqueeze(x: Tensor, axis: number): Tensor {
+  checkTensor('unsqueeze', x);
   const at = checkAxis('unsqueeze', axis, x.ndim + 1);
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)]);
 }
 
 /** Dimensions of 1 taken out: all, or the one given. A view. */
 export function squeeze(x: Tensor, axis?: number): Tensor {
+  checkTensor('squeeze', x);
   if (axis === undefined)
     return reshape(
       x,

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, didYouMean } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, didYouMean } from '../native/errors.ts';
 import { Parameter } from '../tensor/tensor.ts';
 
 /** What has parameters with names; every nn.Module has. */
@@ -27,12 +27,12 @@ export interface DecayGroup {
 export function paramGroups(model: Named, options: ParamGroupsOptions): DecayGroup[] {
   const where = 'paramGroups';
   if (typeof (model as Named | null)?.namedParameters !== 'function')
-    throw new ConfigError(`${where}: expected a module with namedParameters(), got ${model === null ? 'null' : typeof model}`);
+    throw new ConfigError(`${where}: expected a module with namedParameters(), got ${describe(model)}`);
   checkOptions(where, options, ['weightDecay', 'noDecay']);
   const { weightDecay, noDecay = [] } = options ?? {};
   if (!(typeof weightDecay === 'number' && weightDecay >= 0))
     throw new ConfigError(
-      `${where}: weightDecay must be a number >= 0, got ${String(weightDecay)}. For example { weightDecay: 0.01 }.`,
+      `${where}: weightDecay must be a number >= 0, got ${describe(weightDecay)}. For example { weightDecay: 0.01 }.`,
     );
   const parameters = new Map<Parameter, string[]>();
   for (const [name, p] of model.namedParameters()) parameters.set(p, [...(parameters.get(p) ?? []), name]);

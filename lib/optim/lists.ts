@@ -1,6 +1,7 @@
 import { DTypeError, GraphError, ShapeError } from '../native/errors.ts';
 import { type ListOperand, native, type Operand, release } from '../native/run.ts';
 import { toFormat } from '../ops/define.ts';
+import { type Device, defaultDevice } from '../tensor/device.ts';
 import { persistent } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { Parameter, type Tensor, unwritten } from '../tensor/tensor.ts';
@@ -24,6 +25,8 @@ export class NativeList implements ListOperand {
   readonly operands: Float64Array;
   readonly #numbers: Float64Array;
   stale = true;
+  /** Of the tensors in it. */
+  device: Device = defaultDevice();
 
   constructor(rows: number, columns: number) {
     this.rows = rows;
@@ -41,6 +44,7 @@ export class NativeList implements ListOperand {
     if (to[at] === handle && (o === null || to[at + 1] === o.offset)) return false;
     to[at] = handle;
     if (o) {
+      this.device = o.device as Device;
       to[at + 1] = o.offset;
       to[at + 2] = o.size;
       to[at + 3] = o.code;
@@ -52,7 +56,7 @@ export class NativeList implements ListOperand {
   /** The handle, registered anew where something changed. */
   get list(): number {
     if (!this.stale) return this.#held.list;
-    const next = native().list(this.rows, this.columns, this.operands, this.#numbers);
+    const next = native().list(this.rows, this.columns, this.operands, this.#numbers, this.device.number);
     this.release();
     this.#held.list = next;
     this.stale = false;
@@ -94,14 +98,21 @@ function checked(p: Tensor, i: number): Tensor {
 export class GradientList {
   readonly parameters: readonly Tensor[];
   readonly #list: NativeList;
-  /** f64 scratch for one partial sum per chunk. */
-  readonly partials: Tensor;
+  #partials: Tensor | undefined;
 
   constructor(parameters: readonly Tensor[]) {
     this.parameters = parameters;
     this.#list = new NativeList(parameters.length, 1);
-    const chunks = parameters.reduce((n, p) => n + Math.ceil(p.size / chunk), 0);
-    this.partials = persistent(() => unwritten([Math.max(1, chunks)], 'f64'));
+  }
+
+  /** f64 scratch for one partial sum per chunk, on the device of the gradients. */
+  get partials(): Tensor {
+    const { device } = this.#list;
+    if (this.#partials?.device === device) return this.#partials;
+    this.#partials?.dispose();
+    const chunks = this.parameters.reduce((n, p) => n + Math.ceil(p.size / chunk), 0);
+    this.#partials = persistent(() => unwritten([Math.max(1, chunks)], 'f64', device));
+    return this.#partials;
   }
 
   get operand(): ListOperand {
@@ -128,6 +139,6 @@ export class GradientList {
   }
   dispose(): void {
     this.#list.release();
-    this.partials.dispose();
+    this.#partials?.dispose();
   }
 }

@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions, DTypeError, GraphError } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, DTypeError, describe, GraphError } from '../native/errors.ts';
 import { type ListOperand, run } from '../native/run.ts';
 import { cast, checkDevice, filled, nativeOp } from '../ops/define.ts';
 import { persistent } from '../tensor/scope.ts';
@@ -66,7 +66,7 @@ class Plan {
 function checkParameter(where: string, p: unknown): Tensor {
   if (!(p instanceof Tensor))
     throw new ConfigError(
-      `${where}: parameters must be tensors, got ${p === null ? 'null' : typeof p}. Pass model.parameters(), or groups { params, lr, ... }.`,
+      `${where}: parameters must be tensors, got ${describe(p)}. Pass model.parameters(), or groups { params, lr, ... }.`,
     );
   if (p.node) throw new GraphError(`${where}: ${p} is a result, not a leaf. Pass the parameters that it was computed from.`);
   if (!p.requiresGrad && !(p instanceof Parameter))
@@ -151,7 +151,7 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
       this.refuse(index, `${name} must be a number >= ${least}`, value);
   }
   protected refuse(index: number, what: string, found: unknown): never {
-    throw new ConfigError(`${this.kind} group ${index}: ${what}, got ${JSON.stringify(found) ?? String(found)}`);
+    throw new ConfigError(`${this.kind} group ${index}: ${what}, got ${describe(found)}`);
   }
 
   /** Is this tensor one of the parameters? */
@@ -199,11 +199,22 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
       const row = plan.rows[i] as Row;
       if (row.param.grad === null) continue;
       any = true;
+      if (row.step.device !== row.param.device) this.#follow(plan, i);
       if (row.states.length < roles.length) this.#allocate(plan, i, roles.length);
       const shadow = row.param instanceof Parameter ? row.param.shadow : null;
       plan.list.set(i, columns.shadow, shadow && shadow.storage.handle > 0 ? shadow : null);
     }
     return any;
+  }
+
+  /** The parameter has moved to another device. */
+  #follow(plan: Plan, i: number): void {
+    const { param, step, states } = plan.rows[i] as Row;
+    plan.list.set(i, columns.param, param);
+    plan.list.set(i, columns.step, step.relocate(param.device));
+    states.forEach((state, s) => {
+      plan.list.set(i, columns.state + s, state.relocate(param.device));
+    });
   }
 
   #allocate(plan: Plan, i: number, count: number): void {
@@ -346,7 +357,7 @@ function grouped<O>(where: string, params: Trainable<O>): GroupInput<O>[] {
   if (given instanceof Tensor) throw new ConfigError(`${where}: pass a list: [parameter].`);
   if (given === null || typeof given !== 'object' || !(Symbol.iterator in given))
     throw new ConfigError(
-      `${where}: expected parameters or groups { params, ... }, got ${given === null ? 'null' : typeof given}. Pass model.parameters().`,
+      `${where}: expected parameters or groups { params, ... }, got ${describe(given)}. Pass model.parameters().`,
     );
   const list = [...(given as Iterable<unknown>)];
   const isGroup = (v: unknown) => v !== null && typeof v === 'object' && !(v instanceof Tensor) && 'params' in v;

@@ -1,6 +1,7 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { nativeOp, type Operand, run, upload } from '../native/run.ts';
 import { fromHost } from '../tensor/create.ts';
+import { type Device, defaultDevice } from '../tensor/device.ts';
 import { persistent } from '../tensor/scope.ts';
 import { hostArray, type Tensor } from '../tensor/tensor.ts';
 import { GradientList } from './lists.ts';
@@ -79,9 +80,10 @@ export class StepState {
   #reports = 0;
   #own = new WeakMap<readonly Tensor[], GradientList>();
 
-  constructor() {
-    this.tensor = persistent(() => fromHost(new Float64Array(slotCount), [slotCount], 'f64'));
-    this.#table = persistent(() => fromHost(Float64Array.of(1), [1], 'f64'));
+  /** @param on where the parameters are. Default: the default device. */
+  constructor(on: Device = defaultDevice()) {
+    this.tensor = persistent(() => fromHost(new Float64Array(slotCount), [slotCount], 'f64', on));
+    this.#table = persistent(() => fromHost(Float64Array.of(1), [1], 'f64', on));
   }
 
   /**
@@ -94,12 +96,12 @@ export class StepState {
         'setLearningRates: the table must be a Float64Array of at least one factor, as schedule.table() gives.',
       );
     if (!Number.isSafeInteger(start) || start < 0)
-      throw new ConfigError(`setLearningRates: start must be a whole number >= 0, got ${start}`);
+      throw new ConfigError(`setLearningRates: start must be a whole number >= 0, got ${describe(start)}`);
     if (table.length === this.#table.size) {
       upload(this.#table, table);
     } else {
       this.#table.dispose();
-      this.#table = persistent(() => fromHost(table, [table.length], 'f64'));
+      this.#table = persistent(() => fromHost(table, [table.length], 'f64', this.tensor.device));
     }
     this.#start = start;
   }
@@ -109,7 +111,7 @@ export class StepState {
     checkOptions('StepState.begin', options, ['inverseScale', 'divisorCount', 'scale']);
     const { inverseScale = 1, divisorCount = null, scale = null } = options;
     if (typeof inverseScale !== 'number' || Number.isNaN(inverseScale))
-      throw new ConfigError(`StepState.begin: inverseScale must be a number, got ${String(inverseScale)}`);
+      throw new ConfigError(`StepState.begin: inverseScale must be a number, got ${describe(inverseScale)}`);
     run(beginOp, [this.#table, divisorCount, scale], [this.tensor], [inverseScale, this.#start]);
   }
 
@@ -122,7 +124,9 @@ export class StepState {
     checkOptions('StepState.norm', options, ['maxNorm']);
     const { maxNorm = 0 } = options;
     if (options.maxNorm !== undefined && !(maxNorm > 0))
-      throw new ConfigError(`StepState.norm: maxNorm must be a number > 0, got ${maxNorm}. Leave it out for no clipping.`);
+      throw new ConfigError(
+        `StepState.norm: maxNorm must be a number > 0, got ${describe(maxNorm)}. Leave it out for no clipping.`,
+      );
     const lists = this.#lists(over);
     lists.forEach((list, i) => {
       list.refresh();
@@ -196,4 +200,5 @@ export const slot = (t: Tensor, i: number): Operand => ({
   size: 1,
   code: t.code,
   shape: [],
+  device: t.device,
 });

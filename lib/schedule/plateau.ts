@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { checkNumber } from './shapes.ts';
 
 /** Options of the plateau rule. */
@@ -57,9 +57,9 @@ export class Plateau {
     checkOptions(where, options, names);
     const { metric = 'val/loss', mode = 'min', thresholdMode = 'rel' } = options;
     if (mode !== 'min' && mode !== 'max')
-      throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${JSON.stringify(mode)}.`);
+      throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${describe(mode)}.`);
     if (thresholdMode !== 'rel' && thresholdMode !== 'abs') {
-      throw new ConfigError(`${where}: thresholdMode must be 'rel' or 'abs', got ${JSON.stringify(thresholdMode)}.`);
+      throw new ConfigError(`${where}: thresholdMode must be 'rel' or 'abs', got ${describe(thresholdMode)}.`);
     }
     const factor = checkNumber(where, 'factor', options.factor ?? 0.1, { above: 0 });
     if (factor >= 1) throw new ConfigError(`${where}: factor must be < 1, got ${factor}: the rate is multiplied by it.`);

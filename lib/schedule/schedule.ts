@@ -1,4 +1,4 @@
-import { ConfigError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { plotSvg, plotText } from './plot.ts';
 
 /** What a part of a schedule is, as plain JSON: `kind`, its options, and `steps` where its length was given. */
@@ -81,7 +81,7 @@ export class Schedule {
    */
   over(totalSteps: number): Schedule {
     if (!Number.isSafeInteger(totalSteps) || totalSteps < 1) {
-      throw new ConfigError(`schedule.over: totalSteps must be a positive integer, got ${totalSteps}.`);
+      throw new ConfigError(`schedule.over: totalSteps must be a positive integer, got ${describe(totalSteps)}.`);
     }
     return new Schedule(this.#parts, totalSteps);
   }
@@ -89,7 +89,7 @@ export class Schedule {
   /** The factor of the peak rate at `step` (an integer >= 0). Throws ConfigError where a length is not yet known. */
   factor(step: number): number {
     if (!Number.isSafeInteger(step) || step < 0) {
-      throw new ConfigError(`schedule.factor: step must be an integer >= 0, got ${step}.`);
+      throw new ConfigError(`schedule.factor: step must be an integer >= 0, got ${describe(step)}.`);
     }
     let start = 0;
     const last = this.#parts.length - 1;
@@ -110,7 +110,7 @@ export class Schedule {
 
   /** Factors of the steps from, from+1, ..., from+n-1: what the device-side table of rates holds. */
   table(from: number, n: number): Float64Array {
-    if (!Number.isSafeInteger(n) || n < 0) throw new ConfigError(`schedule.table: n must be an integer >= 0, got ${n}.`);
+    if (!Number.isSafeInteger(n) || n < 0) throw new ConfigError(`schedule.table: n must be an integer >= 0, got ${describe(n)}.`);
     const out = new Float64Array(n);
     for (let i = 0; i < n; i++) out[i] = this.factor(from + i);
     return out;
@@ -136,15 +136,14 @@ export class Schedule {
   }
 
   /** A plot in block characters, `width` x `height` character cells (60 x 8), over `steps` (the whole schedule). */
-  plot(options: { steps?: number; width?: number; height?: number } = {}): string {
-    const { width = 60, height = 8 } = options;
-    return plotText(this.#sample(options.steps ?? this.#horizon(), width), height, options.steps ?? this.#horizon());
+  plot(options: PlotOptions = {}): string {
+    const { steps, width, height } = plotSize('schedule.plot', options, { steps: this.#horizon(), width: 60, height: 8 });
+    return plotText(this.#sample(steps, width), height, steps);
   }
 
   /** The same curve as a self-contained SVG picture, `width` x `height` pixels (640 x 240). */
-  toSVG(options: { steps?: number; width?: number; height?: number } = {}): string {
-    const { width = 640, height = 240 } = options;
-    const steps = options.steps ?? this.#horizon();
+  toSVG(options: PlotOptions = {}): string {
+    const { steps, width, height } = plotSize('schedule.toSVG', options, { steps: this.#horizon(), width: 640, height: 240 });
     return plotSvg(this.#sample(steps, Math.min(steps + 1, 512)), width, height, steps, this.describe());
   }
 
@@ -164,6 +163,26 @@ export class Schedule {
     for (let i = 0; i < out.length; i++) out[i] = this.factor(Math.round((i * steps) / (out.length - 1)));
     return out;
   }
+}
+
+interface PlotOptions {
+  steps?: number;
+  width?: number;
+  height?: number;
+}
+
+/** The size of a plot, checked. A hundred thousand cells or pixels a side are more than anyone looks at. */
+function plotSize(where: string, options: PlotOptions, defaults: Required<PlotOptions>): Required<PlotOptions> {
+  checkOptions(where, options, Object.keys(defaults));
+  const size = { ...defaults };
+  for (const name of Object.keys(defaults) as (keyof PlotOptions)[]) {
+    const n = options[name] ?? defaults[name];
+    const most = name === 'steps' ? Number.MAX_SAFE_INTEGER : 100_000;
+    if (!Number.isSafeInteger(n) || n < 1 || n > most)
+      throw new ConfigError(`${where}: ${name} must be an integer from 1 to ${most}, got ${describe(n)}.`);
+    size[name] = n;
+  }
+  return size;
 }
 
 /** Lengths of all parts in a run of `total` steps. */

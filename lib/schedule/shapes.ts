@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { type Part, type PartJSON, Schedule, type ScheduleJSON } from './schedule.ts';
 
 type Bounds = { min?: number; above?: number; max?: number; integer?: boolean };
@@ -19,7 +19,7 @@ export function checkNumber(where: string, name: string, value: unknown, b: Boun
     b.max === undefined ? '' : ` <= ${b.max}`,
   ].join('');
   throw new ConfigError(
-    `${where}: ${name} must be ${b.integer ? 'an integer' : 'a finite number'}${range}, got ${String(value)}.`,
+    `${where}: ${name} must be ${b.integer ? 'an integer' : 'a finite number'}${range}, got ${describe(value)}.`,
   );
 }
 
@@ -183,7 +183,7 @@ export function oneCycle(options: OneCycleOptions = {}): Schedule {
   checkOptions(where, options, ['steps', 'pctStart', 'divFactor', 'finalDivFactor', 'anneal', 'threePhase']);
   const { anneal = 'cos', threePhase = false } = options;
   if (anneal !== 'cos' && anneal !== 'linear') {
-    throw new ConfigError(`${where}: anneal must be 'cos' or 'linear', got ${JSON.stringify(anneal)}.`);
+    throw new ConfigError(`${where}: anneal must be 'cos' or 'linear', got ${describe(anneal)}.`);
   }
   const pctStart = checkNumber(where, 'pctStart', options.pctStart ?? 0.3, { min: 0, max: threePhase ? 0.5 : 1 });
   const divFactor = checkNumber(where, 'divFactor', options.divFactor ?? 25, { above: 0 });
@@ -231,7 +231,7 @@ export function wsd(options: {
   const shapes = { linear, cosine, oneMinusSqrt };
   const shape = options.shape ?? 'linear';
   if (!Object.hasOwn(shapes, shape)) {
-    throw new ConfigError(`schedule.wsd: shape must be one of ${Object.keys(shapes).join(', ')}, got ${JSON.stringify(shape)}.`);
+    throw new ConfigError(`schedule.wsd: shape must be one of ${Object.keys(shapes).join(', ')}, got ${describe(shape)}.`);
   }
   return warmup({ steps: rise, from: options.from ?? 0.01 })
     .followedBy(constant())

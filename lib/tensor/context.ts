@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { ConfigError } from '../native/errors.ts';
+import { ConfigError, checkFunction, describe } from '../native/errors.ts';
 import { hashStream } from './philox.ts';
 
 /** Tensors and tape nodes made inside, freed at the end unless kept. */
@@ -108,11 +108,13 @@ export type Sync<T> = T extends PromiseLike<unknown> ? never : T;
 
 /** Runs `fn` without recording gradients. Async functions are refused, by the types and at run time. */
 export function noGrad<T>(fn: () => Sync<T>): T {
+  checkFunction('noGrad', 'the argument', fn, 'noGrad(() => model.forward(x))');
   return refusePromise('noGrad', bind({ grad: false }, fn) as T);
 }
 
 /** Runs `fn` with gradients recorded, inside a noGrad for example. */
 export function enableGrad<T>(fn: () => Sync<T>): T {
+  checkFunction('enableGrad', 'the argument', fn, 'enableGrad(() => model.forward(x))');
   return refusePromise('enableGrad', bind({ grad: true }, fn) as T);
 }
 
@@ -120,7 +122,7 @@ export const isGradEnabled = (): boolean => current().grad;
 
 /** Starts the random numbers of this thread anew. Default seed: 0. */
 export function manualSeed(seed: number): void {
-  if (!Number.isSafeInteger(seed)) throw new ConfigError(`manualSeed: ${String(seed)} is not a whole number`);
+  if (!Number.isSafeInteger(seed)) throw new ConfigError(`manualSeed: ${describe(seed)} is not a whole number`);
   Object.assign(root.rng, newRng(seed), { calls: root.rng.calls });
   root.rng.calls.clear();
 }
@@ -163,5 +165,8 @@ export function nextDraw(path: string): Draw {
 /** The state that makes the sequence of draws continue after a resume. */
 export const rngState = (): { seed: number; attempt: number } => ({ seed: root.rng.seed, attempt: root.rng.attempt });
 export function setRngState(state: { seed: number; attempt: number }): void {
-  Object.assign(root.rng, state);
+  const { seed, attempt } = Object(state) as typeof state;
+  if (!Number.isSafeInteger(seed) || !Number.isSafeInteger(attempt) || attempt < 0)
+    throw new ConfigError(`setRngState: expected what rngState() gives, { seed, attempt }, got ${describe(state)}`);
+  Object.assign(root.rng, { seed, attempt });
 }

@@ -1,7 +1,7 @@
-import { DTypeError, ShapeError } from '../native/errors.ts';
+import { checkOptions, DTypeError, describe, ShapeError } from '../native/errors.ts';
 import { upload } from '../native/run.ts';
-import { type Device, type DeviceName, device } from './device.ts';
-import { checkDType, type DType } from './dtype.ts';
+import { type Device, type DeviceName, defaultDevice, device } from './device.ts';
+import { checkDType, type DType, fits } from './dtype.ts';
 import { checkShape, type Shape, show, sizeOf } from './shape.ts';
 import { type HostArray, hostArray, type Tensor, unwritten } from './tensor.ts';
 
@@ -10,7 +10,7 @@ export type Nested = number | boolean | readonly Nested[];
 export interface TensorOptions {
   /** Default: f32 for numbers, the array's own type for typed arrays, bool for booleans. */
   dtype?: DType;
-  /** Default: 'cpu'. */
+  /** Default: the default device, 'cpu' unless `setDefaultDevice` was called. */
   device?: DeviceName | Device;
   /** Make this a leaf that collects a gradient. */
   requiresGrad?: boolean;
@@ -37,13 +37,15 @@ function flattenInto(
     if (Array.isArray(value))
       throw new ShapeError(`tensor: ragged data: an array stands at ${path || 'the top'} where a number was expected`);
     if (typeof value !== 'number' && typeof value !== 'boolean')
-      throw new DTypeError(`tensor: ${String(value)} at ${path || 'the top'} is neither a number nor a boolean`);
+      throw new DTypeError(
+        `tensor: ${typeof value === 'string' ? value : describe(value)} at ${path || 'the top'} is neither a number nor a boolean`,
+      );
     into[at.i++] = Number(value);
     return;
   }
   if (!Array.isArray(value) || value.length !== shape[depth])
     throw new ShapeError(
-      `tensor: ragged data at ${path || 'the top'}: expected ${shape[depth]} elements, found ${Array.isArray(value) ? value.length : String(value)}`,
+      `tensor: ragged data at ${path || 'the top'}: expected ${shape[depth]} elements, found ${Array.isArray(value) ? value.length : describe(value)}`,
     );
   for (let i = 0; i < value.length; i++) flattenInto(value[i] as Nested, shape, into, at, depth + 1, `${path}[${i}]`);
 }
@@ -65,11 +67,9 @@ const carrier = (dtype: DType): DType => (dtype === 'bf16' || dtype === 'f16' ? 
 function converted(data: ArrayLike<number>, from: DType, dtype: DType): HostArray {
   if (from === carrier(dtype)) return data as HostArray;
   const out = hostArray(carrier(dtype), data.length);
-  const [low, high] = dtype === 'i32' ? [-(2 ** 31), 2 ** 31 - 1] : dtype === 'u8' ? [0, 255] : [-Infinity, Infinity];
   for (let i = 0; i < data.length; i++) {
     const v = data[i] as number;
-    if (v < low || v > high || ((dtype === 'i32' || dtype === 'u8') && !Number.isInteger(v)))
-      throw new DTypeError(`tensor: ${v} at position ${i} does not fit ${dtype}`);
+    if (dtype !== 'bool' && !fits(v, dtype)) throw new DTypeError(`tensor: ${v} at position ${i} does not fit ${dtype}`);
     out[i] = dtype === 'bool' ? +(v !== 0) : v;
   }
   return out;
@@ -86,7 +86,8 @@ export function setRounding(cast: (x: Tensor, dtype: DType) => Tensor): void {
  * @throws ShapeError for ragged data or a shape that does not fit; DTypeError for what does not fit the dtype; DeviceError for an unknown device
  */
 export function tensor(data: Nested | ArrayBufferView, options: TensorOptions = {}): Tensor {
-  const on = device(options.device ?? 'cpu');
+  checkOptions('tensor', options, ['dtype', 'device', 'requiresGrad', 'shape']);
+  const on = device(options.device ?? defaultDevice());
   let flat: ArrayLike<number>;
   let own: DType;
   let shape: Shape;
@@ -120,7 +121,7 @@ export function tensor(data: Nested | ArrayBufferView, options: TensorOptions = 
 }
 
 /** A tensor over a copy of host data of exactly its dtype. */
-export function fromHost(data: HostArray, shape: Shape, dtype: DType, on: Device = device('cpu')): Tensor {
+export function fromHost(data: HostArray, shape: Shape, dtype: DType, on: Device = defaultDevice()): Tensor {
   const out = unwritten(shape, dtype, on);
   upload(out, data);
   return out;

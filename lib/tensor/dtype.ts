@@ -1,4 +1,4 @@
-import { DTypeError } from '../native/errors.ts';
+import { DTypeError, describe } from '../native/errors.ts';
 
 /** Element types. The order is the native enum's (native/src/core/dtype.h). */
 export const dtypes = ['f32', 'f16', 'bf16', 'f64', 'i32', 'u8', 'bool'] as const;
@@ -14,10 +14,24 @@ export const bytesOf = (dtype: DType): number => bytes[dtype];
 export const codeOf = (dtype: DType): number => codes[dtype];
 export const isFloat = (dtype: DType): dtype is FloatDType => codes[dtype] <= 3;
 
+/** Can an element of `dtype` be this number? Floats take all, and round. */
+export function fits(value: number, dtype: DType): boolean {
+  if (isFloat(dtype)) return true;
+  const [low, high] = dtype === 'i32' ? [-(2 ** 31), 2 ** 31 - 1] : [0, dtype === 'u8' ? 255 : 1];
+  return Number.isInteger(value) && value >= low && value <= high;
+}
+
+/** Throws DTypeError unless an element of `dtype` can be this number. */
+export function checkFits(where: string, value: number, dtype: DType): void {
+  if (!fits(value, dtype)) throw new DTypeError(`${where}: ${value} is not a value of ${dtype}`);
+}
+
+export const isDType = (value: unknown): value is DType => typeof value === 'string' && Object.hasOwn(bytes, value);
+
 /** Throws DTypeError unless `value` names a dtype. */
 export function checkDType(where: string, value: unknown): DType {
-  if (typeof value === 'string' && Object.hasOwn(bytes, value)) return value as DType;
-  throw new DTypeError(`${where}: unknown dtype ${JSON.stringify(value)}. Known: ${dtypes.join(', ')}.`);
+  if (isDType(value)) return value;
+  throw new DTypeError(`${where}: unknown dtype ${describe(value)}. Known: ${dtypes.join(', ')}.`);
 }
 
 /** The result type of an op over mixed inputs: floats widen (bf16 with f16 gives f32); integers with floats throw. */

@@ -5,7 +5,7 @@
  * House rule: key = 64-bit seed [lo, hi]; counter = [block lo, block hi, stream, attempt], where an element's block is its index >> 2
  * and its word within the block is its index & 3.
  */
-import { ConfigError } from '../native/errors.ts';
+import { ConfigError, describe } from '../native/errors.ts';
 
 /** Four (or two) unsigned 32-bit words. */
 export type Words4 = readonly [number, number, number, number];
@@ -63,7 +63,7 @@ export function hashStream(text: string): number {
 /** The key [lo, hi] of a seed: its 64 bits, two's complement. Throws ConfigError unless the seed is an integer. */
 export function seedKey(seed: number | bigint): [number, number] {
   if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) {
-    throw new ConfigError(`seed: expected a safe integer or a bigint, got ${String(seed)}. Use for example seed: 1.`);
+    throw new ConfigError(`seed: expected a safe integer or a bigint, got ${describe(seed)}. Use for example seed: 1.`);
   }
   const bits = BigInt.asUintN(64, BigInt(seed));
   return [Number(bits & 0xffffffffn), Number(bits >> 32n)];
@@ -117,7 +117,7 @@ export class PhiloxStream {
   /** An unbiased integer in [0, n), 1 <= n < 2^32: Lemire's multiply with rejection, so it may draw more than one word. */
   below(n: number): number {
     if (!(n >= 1 && n <= 0xffffffff) || !Number.isInteger(n)) {
-      throw new ConfigError(`below(n): n must be an integer from 1 to 2^32 - 1, got ${n}.`);
+      throw new ConfigError(`below(n): n must be an integer from 1 to 2^32 - 1, got ${describe(n)}.`);
     }
     let word = this.word();
     if (Math.imul(word, n) >>> 0 < n) {

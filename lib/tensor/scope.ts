@@ -1,4 +1,4 @@
-import { ConfigError } from '../native/errors.ts';
+import { ConfigError, checkFunction } from '../native/errors.ts';
 import {
   bindAsync,
   type Context,
@@ -84,6 +84,7 @@ class OpenScope {
 function scopeOf(): OpenScope;
 function scopeOf<T>(fn: () => Sync<T>): T;
 function scopeOf<T>(fn?: () => T): T | OpenScope {
+  if (fn !== undefined) checkFunction('scope', 'the argument', fn, 'scope(() => x.add(1))');
   return fn ? scoped(fn) : new OpenScope();
 }
 
@@ -93,6 +94,7 @@ function scopeOf<T>(fn?: () => T): T | OpenScope {
  */
 export const scope = Object.assign(scopeOf, {
   async run<T>(fn: () => Promise<T>): Promise<T> {
+    checkFunction('scope.run', 'the argument', fn, 'scope.run(async () => (await x.item()))');
     const outer = current().scope;
     const record = open();
     let result: T | undefined;

@@ -1,8 +1,8 @@
-import { ShapeError } from '../native/errors.ts';
+import { describe, ShapeError } from '../native/errors.ts';
 
 export type Shape = readonly number[];
 
-export const show = (shape: Shape): string => `[${shape.join(', ')}]`;
+export const show = (shape: Shape): string => `[${shape.map(describe).join(', ')}]`;
 
 /** Elements of a shape; 1 for a scalar. */
 export function sizeOf(shape: Shape): number {
@@ -20,10 +20,10 @@ export function sameShape(a: Shape, b: Shape): boolean {
 
 /** Throws ShapeError unless every dimension is a whole number >= 0 and the product is a safe size. */
 export function checkShape(where: string, shape: unknown): Shape {
-  if (!Array.isArray(shape)) throw new ShapeError(`${where}: a shape is an array of whole numbers, got ${String(shape)}`);
+  if (!Array.isArray(shape)) throw new ShapeError(`${where}: a shape is an array of whole numbers, got ${describe(shape)}`);
   for (const d of shape)
     if (!Number.isSafeInteger(d) || d < 0)
-      throw new ShapeError(`${where}: dimension ${String(d)} of ${show(shape)} is not a whole number >= 0`);
+      throw new ShapeError(`${where}: dimension ${describe(d)} of ${show(shape)} is not a whole number >= 0`);
   if (shape.length > 8) throw new ShapeError(`${where}: at most 8 dimensions, got ${shape.length}`);
   if (sizeOf(shape) > 2 ** 40) throw new ShapeError(`${where}: ${show(shape)} has too many elements`);
   return shape;
@@ -31,15 +31,19 @@ export function checkShape(where: string, shape: unknown): Shape {
 
 /** The axis counted from the front. Negative axes count from the back, as in NumPy. */
 export function checkAxis(where: string, axis: number, rank: number): number {
-  const a = axis < 0 ? axis + rank : axis;
+  const a = Number.isInteger(axis) && axis < 0 ? axis + rank : axis;
   if (!Number.isInteger(axis) || a < 0 || a >= rank)
-    throw new ShapeError(`${where}: axis ${axis} does not exist in a tensor of ${rank} dimensions (use ${-rank} to ${rank - 1})`);
+    throw new ShapeError(
+      `${where}: axis ${describe(axis)} does not exist in a tensor of ${rank} dimensions (use ${-rank} to ${rank - 1})`,
+    );
   return a;
 }
 
 /** Axes from the front, sorted, each once; all of them when none is given. */
 export function checkAxes(where: string, axes: number | readonly number[] | undefined, rank: number): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
+  if (typeof axes !== 'number' && !Array.isArray(axes))
+    throw new ShapeError(`${where}: axis must be a number or a list of numbers, got ${describe(axes)}`);
   const list = (typeof axes === 'number' ? [axes] : [...axes]).map((a) => checkAxis(where, a, rank)).sort((a, b) => a - b);
   for (let i = 1; i < list.length; i++)
     if (list[i] === list[i - 1]) throw new ShapeError(`${where}: axis ${list[i]} is given twice`);
@@ -110,6 +114,8 @@ export function broadcastAttributes(shape: Shape, a: Shape, b: Shape): number[] 
 
 /** A new shape for the same elements; one dimension may be -1. */
 export function inferShape(where: string, shape: readonly number[], size: number): number[] {
+  if (!Array.isArray(shape)) throw new ShapeError(`${where}: a shape is an array of whole numbers, got ${describe(shape)}`);
+  if (!shape.every(Number.isInteger)) checkShape(where, shape);
   const holes = shape.filter((d) => d === -1).length;
   if (holes > 1) throw new ShapeError(`${where}: only one dimension of ${show(shape)} may be -1`);
   const known = shape.reduce((n, d) => (d === -1 ? n : n * d), 1);

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
-import { ConfigError, GraphError, ShapeError } from '../native/errors.ts';
-import { download, type Operand, readItem, release } from '../native/run.ts';
+import { ConfigError, DTypeError, describe, GraphError, ShapeError } from '../native/errors.ts';
+import { download, type Operand, readItem, release, transfer } from '../native/run.ts';
 import { current } from './context.ts';
-import { type Device, device } from './device.ts';
+import { Device, defaultDevice } from './device.ts';
 import { bytesOf, codeOf, type DType } from './dtype.ts';
 import { type Shape, show, sizeOf } from './shape.ts';
 
@@ -52,12 +52,12 @@ const lost = new FinalizationRegistry<Cell>((cell) => cell.storage?.release());
  * Methods for ops are added by the files of lib/ops.
  */
 export class Tensor implements Operand {
-  readonly storage: Storage;
+  storage: Storage;
   readonly shape: Shape;
   readonly dtype: DType;
-  readonly device: Device;
+  device: Device;
   readonly format: Format;
-  readonly offset: number;
+  offset: number;
   readonly size: number;
   readonly code: number;
   /** The op that made this tensor, where gradients are recorded; and which of its outputs it is. */
@@ -72,6 +72,8 @@ export class Tensor implements Operand {
 
   /** Use `tensor()`, `zeros()` and their like. `storage` is taken over, not retained. */
   constructor(storage: Storage, shape: Shape, dtype: DType, on: Device, format: Format = 'contiguous', offset = 0) {
+    if (!(storage instanceof Storage && Array.isArray(shape) && on instanceof Device && codeOf(dtype) !== undefined))
+      throw new ConfigError('Tensor: tensors are not made with new. Use tensor([1, 2]), zeros([2]) and their like.');
     this.storage = storage;
     this.shape = shape;
     this.dtype = dtype;
@@ -119,6 +121,21 @@ export class Tensor implements Operand {
   escape(from: ReadonlySet<unknown> | undefined = current().scope?.tensors): this {
     (from as Set<unknown> | undefined)?.delete(this);
     if (!this.#cell && !this.#disposed) this.#finalize();
+    return this;
+  }
+
+  /** Moves the tensor itself, with its gradient: whoever holds it finds it on the other device. Views, and what the tape saved, stay. */
+  relocate(on: Device): this {
+    if (this.device === on) return this;
+    const storage = new Storage();
+    const { shape, size, code } = this;
+    transfer(this, { storage, offset: 0, shape, size, code, device: on }, this.bytes);
+    this.storage.release();
+    this.storage = storage;
+    this.device = on;
+    this.offset = 0;
+    if (this.#cell) this.#cell.storage = storage;
+    this.grad?.relocate(on);
     return this;
   }
 
@@ -196,7 +213,7 @@ export function setReadable(convert: (t: Tensor) => Tensor): void {
 }
 
 /** A tensor without memory yet: the call that writes it allocates. */
-export function unwritten(shape: Shape, dtype: DType, on: Device = device('cpu'), format: Format = 'contiguous'): Tensor {
+export function unwritten(shape: Shape, dtype: DType, on: Device = defaultDevice(), format: Format = 'contiguous'): Tensor {
   return new Tensor(new Storage(), shape, dtype, on, format);
 }
 
@@ -205,6 +222,13 @@ export function defineMethods(methods: Record<string, (this: Tensor, ...args: ne
   for (const [name, value] of Object.entries(methods)) {
     Object.defineProperty(Tensor.prototype, name, { value, writable: true, configurable: true });
   }
+}
+
+/** Throws DTypeError unless `initial` is a tensor whose memory can be taken over. */
+export function checkInitial(where: string, initial: unknown): void {
+  if (!(initial instanceof Tensor))
+    throw new DTypeError(`${where}: expected a Tensor, got ${describe(initial)}. Make one with tensor(...) or zeros(...).`);
+  if (initial.disposed) throw new GraphError(`${where}: this tensor ${show(initial.shape)} was freed. Give one that is alive.`);
 }
 
 /**
@@ -221,6 +245,7 @@ export class Parameter extends Tensor {
 
   /** Takes over the tensor's memory; `initial` must not be used afterwards. */
   constructor(initial: Tensor) {
+    checkInitial('Parameter', initial);
     super(initial.storage.retain(), initial.shape, initial.dtype, initial.device, initial.format, initial.offset);
     initial.dispose();
     this.escape();

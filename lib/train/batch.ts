@@ -1,6 +1,7 @@
 import { type Cursor, type EpochOptions, type HostArray, toDevice, type WindowsOptions } from '../data/index.ts';
 import { DataError } from '../native/errors.ts';
 import { fromHost } from '../tensor/create.ts';
+import type { Device } from '../tensor/device.ts';
 import { Tensor, type HostArray as Values } from '../tensor/tensor.ts';
 
 /** A batch as a loss function gets it: tensors by column, and where the loader gave them the samples' ids. */
@@ -29,10 +30,10 @@ export interface BatchSource {
   windows(options: WindowsOptions): AsyncIterable<AnyWindow & { readonly cursor: Cursor }>;
 }
 
-/** The batch's columns as tensors; what is one already stays. */
-export function toTensors(batch: AnyBatch): TensorBatch {
+/** The batch's columns as tensors on `on`; what is one already stays where it is. */
+export function toTensors(batch: AnyBatch, on: Device): TensorBatch {
   const tensors = toDevice(batch as never, (column: HostArray) =>
-    column instanceof Tensor ? column : fromHost(column.data as Values, column.shape, column.dtype),
+    column instanceof Tensor ? column : fromHost(column.data as Values, column.shape, column.dtype, on),
   );
   return tensors as unknown as TensorBatch;
 }

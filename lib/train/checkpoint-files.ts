@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
-import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { type FileContent, type FileIo, hashFile, nodeIo, writeFailed, writeNew } from './whole-file.ts';
 
 /** The validation result that `keep.best` compares. */
@@ -218,7 +218,7 @@ export function checkKeep(keep: Keep): Required<Keep> {
   const full = { last: keep.last ?? 3, best: keep.best ?? 1, every: keep.every ?? 0 };
   for (const [name, value] of Object.entries(full)) {
     if (!(Number.isSafeInteger(value) || value === Number.POSITIVE_INFINITY) || value < 0) {
-      throw new ConfigError(`checkpoint keep: ${name} must be an integer >= 0, got ${value}.`);
+      throw new ConfigError(`checkpoint keep: ${name} must be an integer >= 0, got ${describe(value)}.`);
     }
   }
   return full;
@@ -274,7 +274,7 @@ function checkRequest(dir: string, step: number, files: Record<string, unknown>,
   checkOptions('writeCheckpoint', options, ['keep', 'score', 'io']);
   if (options.keep) checkKeep(options.keep);
   if (!Number.isSafeInteger(step) || step < 0)
-    throw new ConfigError(`writeCheckpoint ${dir}: step must be an integer >= 0, got ${step}.`);
+    throw new ConfigError(`writeCheckpoint ${dir}: step must be an integer >= 0, got ${describe(step)}.`);
   for (const name of Object.keys(files)) {
     if (name === manifestName || !/^[A-Za-z0-9][\w.-]{0,127}$/.test(name)) {
       throw new ConfigError(

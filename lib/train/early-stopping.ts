@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
 
 /** Options of early stopping. */
 export interface EarlyStoppingOptions {
@@ -67,15 +67,15 @@ function checkRule(options: EarlyStoppingOptions) {
   ]);
   const { metric = 'val/loss', patience = 5, minDelta = 0, checkFinite = true, stoppingThreshold, divergenceThreshold } = options;
   const mode = options.mode ?? modeOf(metric);
-  if (mode !== 'min' && mode !== 'max')
-    throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${JSON.stringify(mode)}.`);
+  if (mode !== 'min' && mode !== 'max') throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${describe(mode)}.`);
   if (!(Number.isSafeInteger(patience) && patience >= 1) && patience !== Number.POSITIVE_INFINITY) {
-    throw new ConfigError(`${where}: patience must be an integer >= 1 (in checks) or Infinity, got ${patience}.`);
+    throw new ConfigError(`${where}: patience must be an integer >= 1 (in checks) or Infinity, got ${describe(patience)}.`);
   }
-  if (!Number.isFinite(minDelta) || minDelta < 0) throw new ConfigError(`${where}: minDelta must be >= 0, got ${minDelta}.`);
+  if (!Number.isFinite(minDelta) || minDelta < 0)
+    throw new ConfigError(`${where}: minDelta must be >= 0, got ${describe(minDelta)}.`);
   for (const [name, value] of Object.entries({ stoppingThreshold, divergenceThreshold })) {
     if (value !== undefined && !Number.isFinite(value))
-      throw new ConfigError(`${where}: ${name} must be a finite number, got ${value}.`);
+      throw new ConfigError(`${where}: ${name} must be a finite number, got ${describe(value)}.`);
   }
   return { metric, mode, patience, minDelta, checkFinite, stoppingThreshold, divergenceThreshold };
 }

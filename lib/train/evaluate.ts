@@ -3,6 +3,7 @@ import { DataError } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import { bind, type Precision } from '../tensor/context.ts';
+import { defaultDevice } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type BatchSource, rowsIn, type TensorBatch, toTensors } from './batch.ts';
@@ -55,6 +56,7 @@ function evaluateBatch(e: Evaluation, batch: TensorBatch): Readings {
  * counts once; a term that counts nothing is 0. Every module's mode is put back.
  */
 export async function evaluate(e: Evaluation, loader: BatchSource): Promise<EvalMetrics> {
+  const on = e.model.parameters()[0]?.device ?? defaultDevice();
   const modes = e.model.modules().map((m) => [m, m.training] as const);
   e.model.eval();
   try {
@@ -63,7 +65,7 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
     let samples = 0;
     for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
       const readings = bind({ grad: false, precision: e.precision }, () =>
-        scope(() => ({ r: evaluateBatch(e, toTensors(batch)) })),
+        scope(() => ({ r: evaluateBatch(e, toTensors(batch, on)) })),
       ).r;
       samples += rowsIn(batch);
       for (const [k, term] of (await readings.terms).entries()) {

@@ -1,5 +1,5 @@
 import { checkInteger } from '../data/options.ts';
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import type { FitOptions, TrainerOptions } from './trainer.ts';
 
 /** Throws ConfigError unless the options of `fit` make sense for this trainer. */
@@ -14,7 +14,7 @@ export function checkFit(o: FitOptions, trainer: TrainerOptions): void {
   for (const name of ['epochs', 'steps', 'accumulate'] as const)
     if (o[name] !== undefined && o[name] !== Infinity) checkInteger('fit', name, o[name], 1);
   if (o.resume !== undefined && o.resume !== false && o.resume !== 'auto')
-    throw new ConfigError(`fit: resume must be 'auto' or false, got ${JSON.stringify(o.resume)}`);
+    throw new ConfigError(`fit: resume must be 'auto' or false, got ${describe(o.resume)}`);
   if (o.resume === 'auto' && !trainer.dir)
     throw new ConfigError("fit: resume: 'auto' needs the Trainer's dir, where checkpoints are");
   if (trainer.earlyStopping && !o.validation)

@@ -1,5 +1,5 @@
 import { backward } from '../autograd/graph.ts';
-import { ConfigError, checkOptions, GraphError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, GraphError } from '../native/errors.ts';
 import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import { Optimizer, StepState } from '../optim/index.ts';
@@ -65,7 +65,7 @@ export interface StepperState {
 /** Throws ConfigError unless what Stepper and Trainer have in common makes sense. */
 export function checkParts<O extends StepperOptions>(where: string, options: O): O {
   const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = options ?? ({} as O);
-  const what = (v: unknown) => (v === undefined ? 'is missing' : `must be one, got ${v === null ? 'null' : typeof v}`);
+  const what = (v: unknown) => (v === undefined ? 'is missing' : `must be one, got ${describe(v)}`);
   if (!(model instanceof Module))
     throw new ConfigError(`${where}: model ${what(model)}: an nn.Module, for example new nn.Sequential(...)`);
   if (!(optimizer instanceof Optimizer))
@@ -74,11 +74,13 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
     throw new ConfigError(`${where}: schedule ${what(schedule)}: for example schedule.cosine({ to: 0 })`);
   if (precision !== 'f32' && precision !== 'bf16')
     throw new ConfigError(
-      `${where}: precision must be 'f32' or 'bf16', got ${JSON.stringify(precision)}.${precision === 'f16' ? " 'f16' needs loss scaling, which is not there yet: use 'bf16'." : ''}`,
+      `${where}: precision must be 'f32' or 'bf16', got ${describe(precision)}.${precision === 'f16' ? " 'f16' needs loss scaling, which is not there yet: use 'bf16'." : ''}`,
     );
   if (clipNorm !== undefined && !(typeof clipNorm === 'number' && clipNorm > 0))
-    throw new ConfigError(`${where}: clipNorm must be a number above 0, got ${String(clipNorm)}. Leave it out for no clipping.`);
-  if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${String(seed)}`);
+    throw new ConfigError(
+      `${where}: clipNorm must be a number above 0, got ${describe(clipNorm)}. Leave it out for no clipping.`,
+    );
+  if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${describe(seed)}`);
   return options;
 }
 
@@ -97,7 +99,7 @@ export class Stepper {
   readonly clipNorm: number | undefined;
   /** Where the data stand after the last window given to `step`. */
   cursor: DataCursor = { epoch: 0, batch: 0, step: 0 };
-  readonly #state = new StepState();
+  readonly #state: StepState;
   #seed: number;
   #attempts = 0;
   #applied = 0;
@@ -118,6 +120,7 @@ export class Stepper {
     this.schedule = schedule;
     this.clipNorm = clipNorm;
     this.#seed = seed;
+    this.#state = new StepState(optimizer.parameters[0]?.device);
     assignPaths(model);
   }
 
@@ -182,7 +185,7 @@ export class Stepper {
 
   /** Returns what must outlive the micro-batch's scope. */
   #micro(batch: never, lossOf: LossFunction<never>, seeding: Seeding): unknown {
-    const loss = lossOf(toTensors(batch) as never);
+    const loss = lossOf(toTensors(batch, this.#state.tensor.device) as never);
     if (!loss || !Array.isArray(loss.terms))
       throw new ConfigError(
         'stepper.step: the function must return a loss, for example losses.crossEntropy(logits, y), not its mean and not a promise.',

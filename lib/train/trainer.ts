@@ -28,7 +28,7 @@ export interface TrainerOptions {
   forward?: (batch: TensorBatch) => Tensor;
   /** Factors of the peak rate; a schedule of open length takes the run's. Default: constant. */
   schedule?: Schedule;
-  /** Default 'cpu'. */
+  /** Where to train: the model moves there. Default: where the model is. */
   device?: DeviceName;
   /** Dtype of matrix products. Default 'f32'. */
   precision?: Precision;
@@ -127,8 +127,7 @@ export class Trainer {
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
     if (options.earlyStopping) new EarlyStopping(options.earlyStopping);
     checkHooks(options.hooks ?? []);
-    device(options.device ?? 'cpu');
-    options.model.to(options.device ?? 'cpu');
+    if (options.device !== undefined) options.model.to(options.device);
     this.options = options;
   }
 

@@ -61,7 +61,7 @@ describe('handles', () => {
     const t = tensor([1, 2]);
     const { handle } = t.storage;
     t.dispose();
-    return { storage: { handle }, offset: 0, size: 2, code: 0, shape: [2] };
+    return { storage: { handle }, offset: 0, size: 2, code: 0, shape: [2], device: cpu };
   };
 
   test('a freed one is recognised, although its slot is in use again', () => {
@@ -80,13 +80,25 @@ describe('handles', () => {
     const x = tensor([1, 2]);
     for (const handle of [1, -1, 0.5, 2 ** 24, 2 ** 40, 2 ** 53, Number.NaN, Infinity, -Infinity])
       expect(() =>
-        run(reluOp, [{ ...x, storage: { handle }, offset: 0, size: 2, code: 0, shape: [2] }], [unwritten([2], 'f32')], [0, 0]),
+        run(
+          reluOp,
+          [{ ...x, storage: { handle }, offset: 0, size: 2, code: 0, shape: [2], device: cpu }],
+          [unwritten([2], 'f32')],
+          [0, 0],
+        ),
       ).toThrow();
   });
 
   test('an operand that reaches past its memory is refused', () => {
     const x = tensor([1, 2]);
-    const operand = (offset: number, size: number, code = 0) => ({ storage: x.storage, offset, size, code, shape: [size] });
+    const operand = (offset: number, size: number, code = 0) => ({
+      storage: x.storage,
+      offset,
+      size,
+      code,
+      shape: [size],
+      device: cpu,
+    });
     for (const o of [
       operand(0, 1000),
       operand(64, 1),
@@ -111,7 +123,12 @@ describe('handles', () => {
     b.dispose();
     expect(cpu.memory().handles).toBe(before + 3);
     expect(() =>
-      run(reluOp, [{ storage: { handle: list.list }, offset: 0, size: 2, code: 0, shape: [2] }], [unwritten([2], 'f32')], [0, 0]),
+      run(
+        reluOp,
+        [{ storage: { handle: list.list }, offset: 0, size: 2, code: 0, shape: [2], device: cpu }],
+        [unwritten([2], 'f32')],
+        [0, 0],
+      ),
     ).toThrow(/list/);
     release(list.list);
     expect(cpu.memory().handles).toBe(before);
@@ -174,8 +191,8 @@ describe('memory', () => {
     expect(await zeros([0]).data()).toEqual(new Float32Array(0));
     expect(await zeros([0, 3]).data()).toEqual(new Float32Array(0));
     expect(await zeros([]).data()).toEqual(new Float32Array(1));
-    expect(() => native().allocate(-1)).toThrow();
-    expect(() => native().allocate(Number.NaN)).toThrow();
+    expect(() => native().allocate(-1, 0)).toThrow();
+    expect(() => native().allocate(Number.NaN, 0)).toThrow();
   });
 });
 

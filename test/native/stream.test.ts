@@ -161,6 +161,6 @@ describe('streams', () => {
   test('no such stream is an error', () => {
     const out = tensor([1]);
     expect(() => run(fill, [], [out], [1], 3)).toThrow(/no such stream/);
-    expect(() => native().notify(9, 1)).toThrow(/no such stream/);
+    expect(() => native().notify(9, 1, 0)).toThrow(/no such stream/);
   });
 });

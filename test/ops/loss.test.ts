@@ -231,13 +231,13 @@ describe('crossEntropy', () => {
     const target = classesOf(64, 1024);
     const run = (disposed: boolean) => {
       w.grad = null;
-      native().memory(true);
+      native().memory(0, true);
       const logits = mul(w, 2);
       const mean = crossEntropy(logits, target).mean();
       if (disposed) logits.dispose();
-      const live = native().memory(true).live;
+      const live = native().memory(0, true).live;
       mean.backward();
-      return native().memory().peak - live;
+      return native().memory(0).peak - live;
     };
     const [apart, inPlace] = [run(false), run(true)];
     expect(apart - inPlace).toBeGreaterThanOrEqual(64 * 1024 * 4);

@@ -1,5 +1,4 @@
-import { ConfigError, checkOptions } from '../../native/errors.ts';
-import { describe } from '../host.ts';
+import { ConfigError, checkOptions, describe } from '../../native/errors.ts';
 
 /** Cut [.., height, width] at a random place out of images padded on all sides. Draws two words per sample: y, then x. */
 export interface RandomCrop {
@@ -51,7 +50,7 @@ export function randomCrop(
   const { padding = 0, fill = 0, column = 'x' } = options;
   const whole = (n: unknown, least: number) => Number.isSafeInteger(n) && (n as number) >= least;
   if (!whole(height, 1) || !whole(width, 1)) {
-    throw new ConfigError(`augment.randomCrop: size must be a positive integer or [height, width], got ${JSON.stringify(size)}.`);
+    throw new ConfigError(`augment.randomCrop: size must be a positive integer or [height, width], got ${describe(size)}.`);
   }
   if (!whole(padding, 0)) throw new ConfigError(`augment.randomCrop: padding must be an integer >= 0, got ${describe(padding)}.`);
   if (!Number.isFinite(fill)) throw new ConfigError(`augment.randomCrop: fill must be a finite number, got ${describe(fill)}.`);
@@ -80,7 +79,7 @@ export function normalize(
   if (!Array.isArray(means) || !finite(means))
     throw new ConfigError(`augment.normalize: mean must be finite numbers, got ${describe(mean)}.`);
   if (!Array.isArray(stds) || !finite(stds) || stds.includes(0)) {
-    throw new ConfigError(`augment.normalize: std must be finite numbers other than 0, got ${JSON.stringify(std)}.`);
+    throw new ConfigError(`augment.normalize: std must be finite numbers other than 0, got ${describe(std)}.`);
   }
   return { kind: 'normalize', column: options.column ?? 'x', mean: means, std: stds };
 }

@@ -11,12 +11,12 @@ namespace anneal {
 
 /**
  * The command block: numbers that JavaScript writes and one call reads (lib/native/run.ts has the same map).
- *   0 op   1 inputs   2 outputs   3 attributes   4 stream   5 sequence
+ *   0 op   1 inputs   2 outputs   3 attributes   4 stream   5 sequence   6 device
  *   16.. inputs, 48.. outputs: (handle, byte offset, elements, dtype) each; an output's handle 0 asks for a new one, written back
  *   64.. attributes
  */
 namespace block {
-constexpr int kOp = 0, kIn = 1, kOut = 2, kAttr = 3, kStream = 4, kSequence = 5, kInputs = 16, kOutputs = 48, kAttributes = 64, kSize = 128;
+constexpr int kOp = 0, kIn = 1, kOut = 2, kAttr = 3, kStream = 4, kSequence = 5, kDevice = 6, kInputs = 16, kOutputs = 48, kAttributes = 64, kSize = 128;
 }
 
 class Binding {
@@ -34,6 +34,7 @@ class Binding {
   Napi::Value allocate(const Napi::CallbackInfo& info);
   Napi::Value upload(const Napi::CallbackInfo& info);
   Napi::Value download(const Napi::CallbackInfo& info);
+  Napi::Value transfer(const Napi::CallbackInfo& info);
   Napi::Value item(const Napi::CallbackInfo& info);
   Napi::Value notify(const Napi::CallbackInfo& info);
   Napi::Value list(const Napi::CallbackInfo& info);
@@ -41,6 +42,7 @@ class Binding {
   Napi::Value setMemoryLimit(const Napi::CallbackInfo& info);
   Napi::Value trim(const Napi::CallbackInfo& info);
   Napi::Value threads(const Napi::CallbackInfo& info);
+  Napi::Value open(const Napi::CallbackInfo& info);
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value createEvent(const Napi::CallbackInfo& info);
   Napi::Value recordEvent(const Napi::CallbackInfo& info);

@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "core/environment.h"
+#include "cuda/driver.h"
 
 namespace anneal {
 
@@ -10,6 +11,10 @@ inline napi_value throwCoded(napi_env env, const char* code, const char* message
   napi_throw_error(env, code, message);
   return nullptr;
 }
+
+struct NoKernel : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /** Runs `body`; whatever it throws is pending in JavaScript when this returns. */
 template <class Body>
@@ -25,6 +30,10 @@ napi_value guarded(napi_env env, Body&& body) {
     return throwCoded(env, "QUEUE_FULL", e.what());
   } catch (const BadHandle& e) {
     return throwCoded(env, "HANDLE", e.what());
+  } catch (const cuda::Unavailable& e) {
+    return throwCoded(env, "UNAVAILABLE", e.what());
+  } catch (const NoKernel& e) {
+    return throwCoded(env, "NO_KERNEL", e.what());
   } catch (const std::bad_alloc&) {
     return throwCoded(env, "OUT_OF_MEMORY", "the system refused memory for the call itself");
   } catch (const std::exception& e) {

@@ -1,15 +1,11 @@
 #include "core/allocator.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <thread>
 
+#include "core/engine.h"
 #include "core/stream.h"
 
 namespace anneal {
@@ -17,7 +13,6 @@ namespace {
 
 constexpr int64_t kSmallest = 64;
 constexpr int kSteps = 8;  // size classes per power of two: at most an eighth is wasted
-constexpr int64_t kHuge = 2 << 20;
 constexpr auto kPatience = std::chrono::seconds(2);
 
 /** Class of a size: powers of two from 64 bytes, each in eight steps. */
@@ -31,13 +26,6 @@ int binOf(int64_t bytes, int64_t& rounded) {
   return power * kSteps + static_cast<int>(above);
 }
 
-char* fromSystem(int64_t bytes) {
-  if (bytes < kHuge) return static_cast<char*>(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
-  void* p = std::aligned_alloc(kHuge, (bytes + kHuge - 1) / kHuge * kHuge);
-  if (p) madvise(p, bytes, MADV_HUGEPAGE);
-  return static_cast<char*>(p);
-}
-
 std::string megabytes(int64_t bytes) {
   char text[32];
   snprintf(text, sizeof text, "%.1f MB", bytes / 1e6);
@@ -45,28 +33,34 @@ std::string megabytes(int64_t bytes) {
 }
 
 struct FreeBlocks final : Work {
+  FreeBlocks(Backing& b, Stream& s) : backing(b), stream(s) {}
   ~FreeBlocks() override {
-    for (Block& b : blocks) std::free(b.data);
+    for (Block& b : blocks) backing.give(b.data, b.bytes);
   }
-  void run() override {}
+  void run() override { stream.engine().finish(); }
+  Backing& backing;
+  Stream& stream;
   std::vector<Block> blocks;
+};
+
+/** Makes "has run" mean "is done" for what was queued before it. */
+struct Fence final : Work {
+  explicit Fence(Stream& s) : stream(s) {}
+  void run() override { stream.engine().finish(); }
+  Stream& stream;
 };
 
 }  // namespace
 
-int64_t defaultMemoryLimit() {
-  int64_t total = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE), limit = 0;
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
-    if (std::ifstream file(path); file >> limit && limit > 0) total = std::min(total, limit);
-  return total / 4 * 3;
+Allocator::Allocator(Stream* const* streams, Backing& backing, std::string device)
+    : streams_(streams), backing_(backing), device_(std::move(device)), bins_(64 * kSteps + kSteps + 1) {
+  stats_.limit = backing.limit();
 }
-
-Allocator::Allocator(Stream* const* streams) : streams_(streams), bins_(64 * kSteps + kSteps + 1) { stats_.limit = defaultMemoryLimit(); }
 
 Allocator::~Allocator() {
   for (auto& bin : bins_)
-    for (Block& b : bin) std::free(b.data);
-  for (auto& d : deferred_) std::free(d.block.data);
+    for (Block& b : bin) backing_.give(b.data, b.bytes);
+  for (auto& d : deferred_) backing_.give(d.block.data, d.block.bytes);
 }
 
 void Allocator::cache(const Block& block) {
@@ -96,7 +90,7 @@ Block Allocator::allocate(int64_t bytes, const char* forOp) {
     throw OutOfMemory(std::string(forOp) + ": asked for " + megabytes(bytes) + " with " + megabytes(stats_.live) + " live; the limit is " +
                       megabytes(stats_.limit) +
                       ". Tensors made in a synchronous loop are freed only inside a scope: wrap the loop's body in scope(() => ...), or "
-                      "dispose() what you no longer need; use a smaller batch; or raise the limit with device('cpu').setMemoryLimit(bytes).");
+                      "dispose() what you no longer need; use a smaller batch; or raise the limit with device('" + device_ + "').setMemoryLimit(bytes).");
   auto& bin = bins_[block.bin];
   if (!bin.empty()) {
     block = bin.back();
@@ -105,13 +99,13 @@ Block Allocator::allocate(int64_t bytes, const char* forOp) {
   } else {
     // Sizes that change from step to step would otherwise fill the machine with blocks that fit nothing.
     if (stats_.cached > 0 && stats_.live + stats_.cached + block.bytes > stats_.limit) reclaim();
-    block.data = fromSystem(block.bytes);
+    block.data = backing_.take(block.bytes);
     if (!block.data) {
       reclaim();
-      block.data = fromSystem(block.bytes);
+      block.data = backing_.take(block.bytes);
     }
     if (!block.data)
-      throw OutOfMemory(std::string(forOp) + ": the system refused " + megabytes(bytes) + " with " + megabytes(stats_.live) + " live and " +
+      throw OutOfMemory(std::string(forOp) + ": device '" + device_ + "' refused " + megabytes(bytes) + " with " + megabytes(stats_.live) + " live and " +
                         megabytes(stats_.cached) + " cached. Use a smaller batch, or gradient accumulation.");
   }
   stats_.live += block.bytes;
@@ -124,13 +118,16 @@ void Allocator::release(Block block) {
   stats_.cached += block.bytes;
   if (!block.streams) return cache(block);
   Deferred d{block, {}};
+  for (int s = 1; s < kStreams; ++s)
+    if ((block.streams >> s & 1) && streams_[s]->engine().asynchronous()) streams_[s]->enqueueRelease(std::make_unique<Fence>(*streams_[s]));
   for (int s = 0; s < kStreams; ++s) d.after[s] = streams_[s]->enqueued();
   deferred_.push_back(d);
 }
 
 void Allocator::trim() {
-  auto work = std::make_unique<FreeBlocks>();
+  auto work = std::make_unique<FreeBlocks>(backing_, *streams_[0]);
   for (auto& bin : bins_) {
+    if (bin.empty() || !backing_.returns(bin.front().bytes)) continue;
     work->blocks.insert(work->blocks.end(), bin.begin(), bin.end());
     bin.clear();
   }

@@ -11,6 +11,7 @@ namespace anneal {
 constexpr int kStreams = 3;
 enum class StreamId : uint8_t { compute, copy, comm };
 
+class Backing;
 class Stream;
 
 struct OutOfMemory : std::runtime_error {
@@ -30,7 +31,7 @@ struct MemoryStats {
 
 class Allocator {
  public:
-  Allocator(Stream* const* streams);
+  Allocator(Stream* const* streams, Backing& backing, std::string device);
   ~Allocator();
   Allocator(const Allocator&) = delete;
 
@@ -56,12 +57,11 @@ class Allocator {
   void reclaim();
 
   Stream* const* streams_;
+  Backing& backing_;
+  std::string device_;
   MemoryStats stats_;
   std::vector<std::vector<Block>> bins_;
   std::vector<Deferred> deferred_;
 };
-
-/** Three quarters of the memory that this process may use: the machine's, or its container's limit if smaller. */
-int64_t defaultMemoryLimit();
 
 }  // namespace anneal

@@ -30,11 +30,16 @@ struct TensorList {
 struct Call;
 using Kernel = void (*)(const Call&);
 
-/** A row of the op table. `cpu` is null where the CPU has no kernel; a CUDA column joins it with the CUDA device. */
+enum class DeviceKind : uint8_t { cpu, cuda };
+constexpr int kDeviceKinds = 2;
+constexpr const char* nameOf(DeviceKind k) { return k == DeviceKind::cpu ? "cpu" : "cuda"; }
+
+/** A row of the op table. A kernel is null where a kind of device has none; on CUDA it is the function that launches it. */
 struct Op {
   const char* name;
   const char* kind;
-  Kernel cpu = nullptr;
+  Kernel kernels[kDeviceKinds] = {};
+  Kernel on(DeviceKind k) const { return kernels[static_cast<int>(k)]; }
 };
 
 struct Call {

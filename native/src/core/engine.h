@@ -19,14 +19,14 @@ class Engine {
   virtual void execute(const Call& call) = 0;
   /** Returns when all that was started is done. Throws what it raised meanwhile. */
   virtual void finish() {}
-  /** Forgets what `finish` threw: JavaScript has been told. */
-  virtual void forgive() {}
   virtual void copyIn(void* to, const void* from, size_t bytes) = 0;
   /** The bytes are there when it returns. */
   virtual void copyOut(void* to, const void* from, size_t bytes) = 0;
   /** Order between streams of one device beyond what their threads have in common. */
   virtual void record(Event&) {}
   virtual void wait(const Event&) {}
+  /** Does a call that has run mean work that is done? If not, `finish` tells. */
+  virtual bool asynchronous() const { return false; }
 };
 
 /** An error that belongs to an earlier call than the one in hand. */
@@ -43,6 +43,8 @@ class Backing {
   /** Null where the device refuses. */
   virtual char* take(int64_t bytes) = 0;
   virtual void give(char* data, int64_t bytes) = 0;
+  /** Can a piece of that size be given back? One cut from a slab stays in the cache. */
+  virtual bool returns(int64_t) const { return true; }
   /** Bytes that live tensors may hold unless the user says otherwise. */
   virtual int64_t limit() const = 0;
 };

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/host.h"
+
 namespace anneal {
 namespace {
 
@@ -24,7 +26,20 @@ struct FreeList final : Work {
 
 }  // namespace
 
-Environment::Environment() { slots_.reserve(1 << 12); }
+Environment::Environment() {
+  slots_.reserve(1 << 12);
+  add(0, std::make_unique<Device>(DeviceKind::cpu, "cpu", makeHostBacking(), makeHostEngine));
+}
+
+void Environment::add(int number, std::unique_ptr<Device> device) {
+  if (number >= static_cast<int>(devices_.size())) devices_.resize(number + 1);
+  devices_[number] = std::move(device);
+}
+
+Device& Environment::device(int number) {
+  if (!has(number)) throw BadHandle("no such device here");
+  return *devices_[number];
+}
 
 Environment::~Environment() {
   abandon();
@@ -34,15 +49,17 @@ Environment::~Environment() {
       freeList(s.list);
       delete s.kept;
     } else {
-      memory_.release(s.block);
+      device(s.device).memory().release(s.block);
     }
   }
 }
 
 void Environment::abandon() {
   // Streams may wait for each other's events: tell all before joining any.
-  for (Stream* s : streams_) s->stop();
-  for (Stream* s : streams_) s->abandon();
+  for (auto& d : devices_)
+    if (d) d->stop();
+  for (auto& d : devices_)
+    if (d) d->abandon();
 }
 
 double Environment::take(Slot*& slot) {
@@ -61,12 +78,13 @@ double Environment::take(Slot*& slot) {
   return slot->generation * kSlots + index + 1;
 }
 
-double Environment::create(int64_t bytes, const char* forOp) {
+double Environment::create(int64_t bytes, const char* forOp, int on) {
   if (bytes < 0 || bytes > kMostBytes) throw OutOfMemory(std::string(forOp) + ": asked for a number of bytes that no machine has");
-  Block block = memory_.allocate(bytes, forOp);
+  Block block = device(on).memory().allocate(bytes, forOp);
   Slot* slot;
   const double handle = take(slot);
   slot->block = block;
+  slot->device = on;
   return handle;
 }
 
@@ -78,14 +96,14 @@ Environment::Slot& Environment::find(double handle) {
   return slot;
 }
 
-double Environment::createList(int rows, int columns, const double* operands, const double* perRow) {
+double Environment::createList(int rows, int columns, const double* operands, const double* perRow, int on) {
   auto list = std::make_unique<TensorList>();
   auto views = std::make_unique<View[]>(rows * columns);
   auto kept = std::make_unique<std::vector<double>>();
   for (int i = 0; i < rows * columns; ++i) {
     const double* o = operands + 4 * i;
     if (o[0] == 0) { views[i] = {nullptr, 0, DType::f32}; continue; }
-    views[i] = view(o[0], o[1], o[2], o[3], StreamId::compute);
+    views[i] = view(o[0], o[1], o[2], o[3], StreamId::compute, on);
     kept->push_back(o[0]);
   }
   for (double h : *kept) retain(h);
@@ -97,12 +115,14 @@ double Environment::createList(int rows, int columns, const double* operands, co
   Slot* slot;
   const double handle = take(slot);
   slot->list = list.release();
+  slot->device = on;
   slot->kept = kept.release();
   return handle;
 }
 
-View Environment::view(double handle, double offset, double n, double dtype, StreamId stream) {
+View Environment::view(double handle, double offset, double n, double dtype, StreamId stream, int on) {
   Slot& slot = find(handle);
+  if (slot.device != on) throw BadHandle("this tensor is on another device than the call");
   if ((dtype == kListDType) != (slot.list != nullptr)) throw BadHandle("a tensor list stands where a tensor belongs, or the reverse");
   if (slot.list) return {slot.list, slot.list->rows, DType::f32};
   const int type = static_cast<int>(dtype);
@@ -125,11 +145,11 @@ void Environment::drop(Slot& slot, uint32_t index) {
   --live_;
   slot.generation = slot.generation == (1u << 28) ? 1 : slot.generation + 1;
   if (!slot.list) {
-    memory_.release(slot.block);
+    device(slot.device).memory().release(slot.block);
     free_.push_back(index);
     return;
   }
-  compute_.enqueueRelease(std::make_unique<FreeList>(slot.list));
+  device(slot.device).stream(StreamId::compute).enqueueRelease(std::make_unique<FreeList>(slot.list));
   std::vector<double>* kept = slot.kept;
   slot.list = nullptr;
   slot.kept = nullptr;

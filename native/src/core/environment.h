@@ -4,8 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "core/allocator.h"
-#include "core/stream.h"
+#include "core/device.h"
 #include "core/table.h"
 
 namespace anneal {
@@ -24,15 +23,17 @@ class Environment {
   ~Environment();
 
   /** Handles are numbers: generation * 2^24 + slot + 1. A freed slot's generation changes, so a stale handle is recognised. */
-  double create(int64_t bytes, const char* forOp);
-  double createList(int rows, int columns, const double* operands, const double* perRow);
+  double create(int64_t bytes, const char* forOp, int device);
+  double createList(int rows, int columns, const double* operands, const double* perRow, int device);
   void retain(double handle);
   void release(double handle);
   /** The operand of `n` elements at `offset` bytes into a block, checked to lie inside it. */
-  View view(double handle, double offset, double n, double dtype, StreamId stream);
+  View view(double handle, double offset, double n, double dtype, StreamId stream, int device);
 
-  Stream& stream(StreamId id) { return *streams_[static_cast<int>(id)]; }
-  Allocator& memory() { return memory_; }
+  /** Number 0 is the CPU; others are there once `add`ed. */
+  Device& device(int number);
+  void add(int number, std::unique_ptr<Device> device);
+  bool has(int number) const { return number >= 0 && number < static_cast<int>(devices_.size()) && devices_[number]; }
   int64_t handles() const { return live_; }
   /** Stops the streams: the current kernels finish, queued ones are dropped. */
   void abandon();
@@ -43,21 +44,20 @@ class Environment {
     TensorList* list = nullptr;
     uint32_t generation = 1;
     uint32_t references = 0;
+    int device = 0;
     std::vector<double>* kept = nullptr;  // handles that a list holds
   };
   Slot& find(double handle);
   double take(Slot*& slot);
   void drop(Slot& slot, uint32_t index);
 
-  Stream compute_{"compute"}, copy_{"copy"}, comm_{"comm"};
-  Stream* streams_[kStreams] = {&compute_, &copy_, &comm_};
-  Allocator memory_{streams_};
+  std::vector<std::unique_ptr<Device>> devices_;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_;
   int64_t live_ = 0;
 };
 
-/** The op table with the kernels of this machine's instruction set: made once, leaked. */
+/** The op table: made once, leaked. Its CPU kernels are those of this machine's instruction set. */
 const OpTable& table();
 
 }  // namespace anneal

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <new>
 
-#include "core/executor.h"
 #include "core/futex.h"
 
 namespace anneal {
@@ -57,7 +56,7 @@ void Stream::enqueue(const Request& r) {
   if (ins) std::memcpy(static_cast<void*>(in), r.in, ins);
   if (outs) std::memcpy(static_cast<void*>(out), r.out, outs);
   if (attrs) std::memcpy(attr, r.attr, attrs);
-  new (at) Call{r.op->cpu, r.op, nullptr, r.sequence, static_cast<uint32_t>(bytes), static_cast<uint8_t>(r.nIn),
+  new (at) Call{r.kernel, r.op, nullptr, r.sequence, static_cast<uint32_t>(bytes), static_cast<uint8_t>(r.nIn),
                 static_cast<uint8_t>(r.nOut), static_cast<uint8_t>(r.nAttr), in, out, attr};
   publish(bytes);
 }
@@ -113,7 +112,12 @@ const Call& Stream::peek() {
 }
 
 void Stream::loop() {
-  Executor::adopt();
+  try {
+    engine_->enter();
+  } catch (const std::exception& e) {
+    raise(e.what(), nullptr, 0);  // and nothing ever runs: `unusable` keeps it in force
+    unusable_ = true;
+  }
   uint64_t seen = 0;
   while (waitForWork(seen)) {
     const uint64_t until = published_.load(std::memory_order_acquire);
@@ -128,26 +132,40 @@ void Stream::loop() {
 }
 
 void Stream::execute(const Call& call, uint64_t position) {
-  if (error_ && position >= acknowledgedAt_.load(std::memory_order_acquire)) {
+  if (error_ && !unusable_ && position >= acknowledgedAt_.load(std::memory_order_acquire)) {
     error_ = nullptr;
     acknowledgedAt_.store(kNever, std::memory_order_relaxed);
   }
-  const auto raise = [&](const char* what) {
-    error_ = std::make_shared<const StreamError>(StreamError{call.op ? call.op->name : "copy", what, call.sequence, ++errors_});
-  };
   try {
     if (!call.op) {
       std::unique_ptr<Work> work(static_cast<Work*>(call.context));
       work->run();
     } else if (!error_) {
-      Executor::Turn turn;
-      call.run(call);
+      engine_->execute(call);
     }
+  } catch (const LateError& e) {
+    raise(e.what(), e.op, e.sequence);
   } catch (const std::exception& e) {
-    raise(e.what());
+    raise(e.what(), call.op, call.sequence);
   } catch (...) {
-    raise("unknown exception");
+    raise("unknown exception", call.op, call.sequence);
   }
+}
+
+void Stream::raise(const char* what, const Op* op, uint64_t sequence) {
+  error_ = std::make_shared<const StreamError>(StreamError{op ? op->name : "copy", what, sequence, ++errors_});
+}
+
+std::shared_ptr<const StreamError> Stream::settle() {
+  if (error_) return error_;
+  try {
+    engine_->finish();
+  } catch (const LateError& e) {
+    raise(e.what(), e.op, e.sequence);
+  } catch (const std::exception& e) {
+    raise(e.what(), nullptr, 0);
+  }
+  return error_;
 }
 
 void Stream::acknowledge(const StreamError& error) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/call.h"
+#include "core/engine.h"
 
 namespace anneal {
 
@@ -34,12 +35,13 @@ struct Work {
 
 class Stream {
  public:
-  explicit Stream(const char* name) : name_(name) {}
+  Stream(const char* name, std::unique_ptr<Engine> engine) : name_(name), engine_(std::move(engine)) {}
   ~Stream() { abandon(); }
   Stream(const Stream&) = delete;
 
   struct Request {
     const Op* op = nullptr;
+    Kernel kernel = nullptr;
     uint64_t sequence = 0;
     int nIn = 0, nOut = 0, nAttr = 0;
     const View* in = nullptr;
@@ -60,8 +62,10 @@ class Stream {
 
   bool idle() const { return completed() == enqueued_; }
 
-  /** The error in force, for a reply; on the stream's thread. */
-  std::shared_ptr<const StreamError> error() const { return error_; }
+  // On the stream's thread:
+  Engine& engine() { return *engine_; }
+  /** Waits for what was started, and returns the error in force, for a reply. */
+  std::shared_ptr<const StreamError> settle();
   /** JavaScript has seen the error: calls queued from now on run again. */
   void acknowledge(const StreamError& error);
 
@@ -83,10 +87,12 @@ class Stream {
   const Call& peek();
   void loop();
   void execute(const Call& call, uint64_t position);
+  void raise(const char* what, const Op* op, uint64_t sequence);
   bool waitForWork(uint64_t seen);
   void drop();
 
   const char* name_;
+  std::unique_ptr<Engine> engine_;
   // The JavaScript thread's.
   std::vector<std::unique_ptr<Segment>> segments_;
   Segment* writing_ = nullptr;
@@ -102,6 +108,7 @@ class Stream {
   Segment* reading_ = nullptr;
   size_t readAt_ = 0;
   uint64_t errors_ = 0;
+  bool unusable_ = false;
   std::shared_ptr<const StreamError> error_;
   std::thread thread_;
 };
@@ -109,12 +116,16 @@ class Stream {
 /** Lets one stream wait for another. `signal` and `wait` are queued on their streams. */
 class Event {
  public:
+  /** A device's own event, recorded before `signal`. */
+  void attach(std::shared_ptr<void> native) { native_ = std::move(native); }
+  void* native() const { return native_.get(); }
   void signal();
   void wait(const std::atomic<bool>* abandoned = nullptr) const;
   bool done() const { return done_.load(std::memory_order_acquire) != 0; }
 
  private:
   mutable std::atomic<uint32_t> done_{0};
+  std::shared_ptr<void> native_;
 };
 
 }  // namespace anneal

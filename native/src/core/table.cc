@@ -11,11 +11,12 @@ void OpTable::declare(const char* name, const char* kind) {
   rows_.push_back({name, kind});
 }
 
-void OpTable::cpu(std::string_view name, Kernel kernel) {
+void OpTable::give(std::string_view name, DeviceKind kind, Kernel kernel) {
   for (Op& row : rows_) {
     if (name != row.name) continue;
-    if (row.cpu) throw std::logic_error("op has two CPU kernels: " + std::string(name));
-    row.cpu = kernel;
+    Kernel& place = row.kernels[static_cast<int>(kind)];
+    if (place) throw std::logic_error("op has two kernels on one kind of device: " + std::string(name));
+    place = kernel;
     return;
   }
   throw std::logic_error("kernel for an op that the table does not have: " + std::string(name));

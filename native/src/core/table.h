@@ -11,11 +11,13 @@ class OpTable {
  public:
   /** Declares an op; ids count up in the order of declaration. */
   void declare(const char* name, const char* kind);
-  /** Gives a declared op its CPU kernel. Unknown and repeated names are programming errors and throw. */
-  void cpu(std::string_view name, Kernel kernel);
+  /** Gives a declared op its kernel. Unknown and repeated names are programming errors and throw. */
+  void cpu(std::string_view name, Kernel kernel) { give(name, DeviceKind::cpu, kernel); }
+  void cuda(std::string_view name, Kernel launcher) { give(name, DeviceKind::cuda, launcher); }
   const std::vector<Op>& rows() const { return rows_; }
 
  private:
+  void give(std::string_view name, DeviceKind kind, Kernel kernel);
   std::vector<Op> rows_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "core/environment.h"
 #include "core/executor.h"
+#include "cuda/register.h"
 
 namespace anneal {
 
@@ -96,6 +97,7 @@ const OpTable& table() {
     declareAll(*t);
     registerVariant(*t, cpuFeatures().isa);
     cpu::registerOneDnn(*t);
+    cuda::registerKernels(*t);
     return t;
   }();
   return *made;

@@ -208,7 +208,7 @@ void gradWeight(const Call& c) {
 
 void registerConv(OpTable& t) {
   for (const Op& row : t.rows())
-    if (!std::strcmp(row.name, "relu")) relu = row.cpu;
+    if (!std::strcmp(row.name, "relu")) relu = row.on(DeviceKind::cpu);
   t.cpu("conv2d", forward);
   t.cpu("conv2d.gradInput", gradInput);
   t.cpu("conv2d.gradWeight", gradWeight);

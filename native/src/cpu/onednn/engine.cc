@@ -20,7 +20,7 @@ dnnl::stream& stream() {
 Kernel castKernel() {
   static const Kernel kernel = [] {
     for (const Op& row : table().rows())
-      if (std::string(row.name) == "cast") return row.cpu;
+      if (std::string(row.name) == "cast") return row.on(DeviceKind::cpu);
     return Kernel(nullptr);
   }();
   return kernel;

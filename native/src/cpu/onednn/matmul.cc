@@ -71,8 +71,8 @@ void matmul(const Call& c) {
 
 void registerMatmul(OpTable& t) {
   for (const Op& row : t.rows()) {
-    if (!std::strcmp(row.name, "matmul.plain")) plain = row.cpu;
-    if (!std::strcmp(row.name, "relu")) relu = row.cpu;
+    if (!std::strcmp(row.name, "matmul.plain")) plain = row.on(DeviceKind::cpu);
+    if (!std::strcmp(row.name, "relu")) relu = row.on(DeviceKind::cpu);
   }
   t.cpu("matmul", matmul);
 }

@@ -1,0 +1,210 @@
+// The engine of a CUDA stream: launches on a CUstream, stages copies through pinned memory, hears of trouble when it waits.
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/stream.h"
+#include "cuda/gpu.h"
+#include "cuda/launch.h"
+
+namespace anneal::cuda {
+namespace {
+
+constexpr unsigned kNonBlocking = 1, kDisableTiming = 2;
+constexpr size_t kStage = 1 << 20;
+constexpr int kStages = 4;
+constexpr uint32_t kWatched = 4096;
+constexpr int64_t kConstants = 1 << 20;
+
+thread_local Launcher* here = nullptr;
+
+class CudaEngine final : public Engine, public Launcher {
+ public:
+  explicit CudaEngine(Gpu& gpu) : gpu_(gpu), d_(gpu.driver), watched_(kWatched) {}
+
+  void enter() override {
+    here = this;
+    gpu_.enter();
+    d_.check(d_.streamCreate(&stream_, kNonBlocking), "cuStreamCreate");
+    for (Stage& s : stages_) {
+      d_.check(d_.memHostAlloc(reinterpret_cast<void**>(&s.data), kStage, 0), "cuMemHostAlloc");
+      d_.check(d_.eventCreate(&s.done, kDisableTiming), "cuEventCreate");
+    }
+    trouble_ = static_cast<Trouble*>(allocate(sizeof(Trouble)));
+    clear(trouble_, sizeof(Trouble));
+  }
+
+  void execute(const Call& call) override { call.run(call); }
+  bool asynchronous() const override { return true; }
+
+  void finish() override {
+    d_.check(d_.streamSynchronize(stream_), "waiting for the GPU");
+    if (!watching_) return;
+    copyOut(&seen_, trouble_, sizeof seen_);
+    watching_ = false;
+    if (!seen_.code) return;
+    clear(trouble_, sizeof(Trouble));
+    const Watched& w = watched_[seen_.call % kWatched];
+    if (w.number != seen_.call) throw std::runtime_error("a kernel reported bad data, too long ago to say which");
+    throw LateError(w.describe(seen_), w.op, w.sequence);
+  }
+
+  void copyIn(void* to, const void* from, size_t bytes) override {
+    for (size_t at = 0; at < bytes; at += kStage) {
+      Stage& s = nextStage();
+      const size_t part = std::min(kStage, bytes - at);
+      std::memcpy(s.data, static_cast<const char*>(from) + at, part);
+      d_.check(d_.memcpyHtoDAsync(device(to) + at, s.data, part, stream_), "copy to the GPU");
+      d_.check(d_.eventRecord(s.done, stream_), "cuEventRecord");
+      s.busy = true;
+    }
+  }
+  void copyOut(void* to, const void* from, size_t bytes) override {
+    for (size_t at = 0; at < bytes; at += kStage) {
+      Stage& s = nextStage();
+      const size_t part = std::min(kStage, bytes - at);
+      d_.check(d_.memcpyDtoHAsync(s.data, device(from) + at, part, stream_), "copy from the GPU");
+      d_.check(d_.streamSynchronize(stream_), "copy from the GPU");
+      std::memcpy(static_cast<char*>(to) + at, s.data, part);
+    }
+  }
+
+  void record(Event& e) override {
+    EventHandle h = nullptr;
+    d_.check(d_.eventCreate(&h, kDisableTiming), "cuEventCreate");
+    e.attach(std::shared_ptr<void>(h, [d = &d_](void* p) { d->eventDestroy(static_cast<EventHandle>(p)); }));
+    d_.check(d_.eventRecord(h, stream_), "cuEventRecord");
+  }
+  void wait(const Event& e) override {
+    if (void* h = e.native()) d_.check(d_.streamWaitEvent(stream_, static_cast<EventHandle>(h), 0), "cuStreamWaitEvent");
+  }
+
+  // ---- what launchers use -----------------------------------------------------------------------------------------------------
+
+  void* scratch(int64_t bytes, int slot) override { return grown(scratch_, slot, bytes).data; }
+  void* zeroed(int64_t bytes, int slot) override {
+    const int64_t before = slot < static_cast<int>(zeroed_.size()) ? zeroed_[slot].bytes : 0;
+    Place& p = grown(zeroed_, slot, bytes);
+    if (p.bytes != before) clear(p.data, p.bytes);
+    return p.data;
+  }
+  /** A ring: what was copied a megabyte ago has been read, since this stream runs in order. */
+  void* constants(const void* from, int64_t bytes) override {
+    if (bytes > kConstants) fail("internal check failed: constants larger than their ring");
+    if (!ring_) ring_ = static_cast<char*>(allocate(kConstants));
+    if (ringAt_ + bytes > kConstants) ringAt_ = 0;
+    char* to = ring_ + ringAt_;
+    ringAt_ += (bytes + 255) / 256 * 256;
+    copyIn(to, from, static_cast<size_t>(bytes));
+    return to;
+  }
+  void clear(void* to, int64_t bytes) override { d_.check(d_.memsetD8Async(device(to), 0, static_cast<size_t>(bytes), stream_), "cuMemsetD8"); }
+  void copy(void* to, const void* from, int64_t bytes) override {
+    d_.check(d_.memcpyDtoDAsync(device(to), device(from), static_cast<size_t>(bytes), stream_), "copy on the GPU");
+  }
+
+  uint32_t watch(const Call& call, Describe describe) override {
+    const uint32_t number = ++watchCount_;
+    watched_[number % kWatched] = {number, call.op, call.sequence, describe};
+    watching_ = true;
+    return number;
+  }
+  Trouble* trouble() override { return trouble_; }
+  int computeCapability() const override { return gpu_.computeCapability; }
+  int processors() const override { return gpu_.processors; }
+
+ private:
+  struct Stage {
+    char* data = nullptr;
+    EventHandle done = nullptr;
+    bool busy = false;
+  };
+  struct Place {
+    char* data = nullptr;
+    int64_t bytes = 0;
+  };
+  struct Watched {
+    uint32_t number = 0;
+    const Op* op = nullptr;
+    uint64_t sequence = 0;
+    Describe describe = nullptr;
+  };
+
+  static DevicePtr device(const void* p) { return reinterpret_cast<DevicePtr>(p); }
+
+  void start(const Plan& plan, const void* const* arguments) override {
+    if (!plan.grid.x || !plan.grid.y || !plan.grid.z) return;
+    const FunctionHandle f = gpu_.kernel(plan.kernel, plan.shared);
+    const Result r = d_.launchKernel(f, plan.grid.x, plan.grid.y, plan.grid.z, plan.block.x, plan.block.y, plan.block.z, plan.shared, stream_,
+                                     const_cast<void**>(arguments), nullptr);
+    if (r) d_.check(r, "kernel " + plan.kernel);
+  }
+
+  Stage& nextStage() {
+    Stage& s = stages_[stageAt_++ % kStages];
+    if (s.busy) d_.check(d_.eventSynchronize(s.done), "copy to the GPU");
+    s.busy = false;
+    return s;
+  }
+  void* allocate(int64_t bytes) {
+    DevicePtr p = 0;
+    d_.check(d_.memAlloc(&p, static_cast<size_t>(bytes)), "scratch memory on the GPU");
+    return reinterpret_cast<void*>(p);
+  }
+  /** Grows a little beyond what is asked, so that it soon stops growing. */
+  Place& grown(std::vector<Place>& places, int slot, int64_t bytes) {
+    if (slot >= static_cast<int>(places.size())) places.resize(slot + 1);
+    Place& p = places[slot];
+    if (p.bytes >= bytes) return p;
+    if (p.data) {
+      d_.check(d_.streamSynchronize(stream_), "growing scratch memory");
+      d_.check(d_.memFree(device(p.data)), "cuMemFree");
+    }
+    p = {};
+    const int64_t size = std::max(bytes, int64_t{4096});
+    p.data = static_cast<char*>(allocate(size + size / 4));
+    p.bytes = size + size / 4;
+    return p;
+  }
+
+  Gpu& gpu_;
+  const Driver& d_;
+  StreamHandle stream_ = nullptr;
+  Stage stages_[kStages];
+  unsigned stageAt_ = 0;
+  std::vector<Place> scratch_, zeroed_;
+  char* ring_ = nullptr;
+  int64_t ringAt_ = 0;
+  Trouble* trouble_ = nullptr;
+  Trouble seen_{};
+  std::vector<Watched> watched_;
+  uint32_t watchCount_ = 0;
+  bool watching_ = false;
+};
+
+}  // namespace
+
+Launcher& gpu() { return *here; }
+
+const char* suffix(DType t) {
+  switch (t) {
+    case DType::f32: return "f32";
+    case DType::f16: return "f16";
+    case DType::bf16: return "bf16";
+    case DType::i32: return "i32";
+    case DType::f64: fail("f64 is computed on the CPU only: convert to f32, or move the tensor there with x.to('cpu')");
+    default: return "u8";
+  }
+}
+
+std::string kernelName(const char* op, DType t) {
+  std::string name = op;
+  for (char& c : name)
+    if (c == '.') c = '_';
+  return name + "_" + suffix(t);
+}
+std::string kernelName(const Call& call, DType t) { return kernelName(call.op->name, t); }
+
+std::unique_ptr<Engine> makeEngine(Gpu& gpu) { return std::make_unique<CudaEngine>(gpu); }
+
+}  // namespace anneal::cuda
