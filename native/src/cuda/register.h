@@ -21,6 +21,7 @@ void registerOptim(OpTable& t);       // step state, norm, multi-tensor updates
 inline void registerKernels(OpTable& t) {
   registerUnary(t);
   registerMatmul(t);
+  registerAttention(t);
   registerConv(t);
 }
 
