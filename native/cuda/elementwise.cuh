@@ -15,15 +15,17 @@ struct Share {
   ANNEAL_FN int64_t at(int k) const { return first + static_cast<int64_t>(k) * step; }
 };
 
-template <int N> ANNEAL_FN Share shareOf(int64_t n, bool vector) {
+/** Of n elements of which every block takes blockDim.x N, this is `block`. */
+template <int N> ANNEAL_FN Share shareOf(int64_t n, bool vector, uint32_t block) {
   Share s;
   s.step = vector ? 1 : blockDim.x;
-  s.first = vector ? globalThread() * N : static_cast<int64_t>(blockIdx.x) * blockDim.x * N + threadIdx.x;
+  s.first = static_cast<int64_t>(block) * blockDim.x * N + (vector ? threadIdx.x * N : threadIdx.x);
   const int64_t left = s.first < n ? (n - s.first + s.step - 1) / s.step : 0;
   s.count = left < N ? static_cast<int>(left) : N;
   s.whole = vector && s.count == N;
   return s;
 }
+template <int N> ANNEAL_FN Share shareOf(int64_t n, bool vector) { return shareOf<N>(n, vector, blockIdx.x); }
 
 template <class T, int N> ANNEAL_FN void load(T (&to)[N], const T* from, const Share& s) {
   if (s.whole) {
