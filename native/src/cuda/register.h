@@ -5,13 +5,16 @@
 namespace anneal::cuda {
 
 void registerUnary(OpTable& t);
-void registerBinary(OpTable& t);      // binary, comparisons, where, fill, cast, copy, layout, strided
+void registerBinary(OpTable& t);      // functions and comparisons of two
+void registerMemory(OpTable& t);      // fill, cast, copy, where
+void registerStrided(OpTable& t);     // strided, layout
 void registerReduce(OpTable& t);      // reduce and their gradients, argExtreme, topK, gather
 void registerSoftmax(OpTable& t);     // softmax, logSoftmax
 void registerNorm(OpTable& t);        // layerNorm, rmsNorm, groupNorm, batchNorm
 void registerLoss(OpTable& t);        // cross-entropy and the elementwise losses
-void registerIndex(OpTable& t);       // embedding and its gradient, gather, topK
-void registerRandom(OpTable& t);      // Philox, dropout, fused bias
+void registerIndex(OpTable& t);       // gather, embedding, their gradients, topK
+void registerRandom(OpTable& t);      // words, uniform, normal, integers, permutation
+void registerDropout(OpTable& t);     // dropout, fused bias
 void registerMatmul(OpTable& t);
 void registerAttention(OpTable& t);
 void registerConv(OpTable& t);
@@ -20,6 +23,12 @@ void registerOptim(OpTable& t);       // step state, norm, multi-tensor updates
 
 inline void registerKernels(OpTable& t) {
   registerUnary(t);
+  registerBinary(t);
+  registerMemory(t);
+  registerStrided(t);
+  registerIndex(t);
+  registerRandom(t);
+  registerDropout(t);
   registerMatmul(t);
   registerAttention(t);
   registerConv(t);
