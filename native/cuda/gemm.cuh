@@ -3,13 +3,10 @@
 // A source answers where element (x, k) of an operand lies, x being a row of a or a column of b. Half of the question is asked once per tile (x or
 // k, whichever stays), the other half at each step. Null means zero: outside of the matrix, or in a convolution's padding.
 #pragma once
-#include "cuda/common.cuh"
 #include "cuda/gemm.h"
+#include "cuda/mma.cuh"
 
 namespace anneal::gpu {
-
-/** Which of an operand's two directions lies contiguous in memory. */
-enum class Along { k, x };
 
 /** A matrix in memory. */
 template <class T, Along along>

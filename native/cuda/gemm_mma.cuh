@@ -3,7 +3,6 @@
 // through registers; everything else is the same.
 #pragma once
 #include "cuda/gemm.cuh"
-#include "cuda/mma.cuh"
 
 namespace anneal::gpu {
 
@@ -70,26 +69,6 @@ struct MmaOperand {
       }
       *reinterpret_cast<Pack<T>*>(tile + Places::at(line(i), chunk())) = held;
     }
-  }
-};
-
-/** Where this lane's ldmatrix rows of a warp's part begin: `low` and `high` are the steps of matrices 1, 3 and of 2, 3 (1: along x, 0: along k). */
-template <Along along, int kPerLine, bool rows>
-struct Fragments {
-  int origin, turned;  // elements before the lane's line; its chunk, swizzled
-  ANNEAL_FN explicit Fragments(int x0) {
-    const int lane = threadIdx.x & 31, r = lane & 7, m = lane >> 3;
-    // a's four matrices go down first, b's along k first.
-    const int byX = rows ? m & 1 : m >> 1, byK = rows ? m >> 1 : m & 1;
-    const int line = along == Along::k ? x0 + 8 * byX + r : 8 * byK + r, chunk = along == Along::k ? byK : x0 / 8 + byX;
-    origin = line * kPerLine * 8;
-    turned = chunk ^ Swizzle<kPerLine>::key(line);
-  }
-  /** 16 along x from `x`, 16 along k from `k`, both multiples of 16: they do not touch the swizzle's key, and are xor-ed or added. */
-  template <class T>
-  ANNEAL_FN void load(uint32_t (&f)[4], const T* tile, int x, int k) const {
-    if constexpr (along == Along::k) ldmatrix(f, tile + origin + x * kPerLine * 8 + ((turned ^ (k / 8)) * 8));
-    else ldmatrixTrans(f, tile + origin + k * kPerLine * 8 + ((turned ^ (x / 8)) * 8));
   }
 };
 

@@ -70,4 +70,27 @@ struct Swizzle {
   ANNEAL_FN static int at(int row, int chunk) { return (row * kChunks + (chunk ^ key(row))) * 8; }
 };
 
+/** Which of an operand's two directions lies contiguous in memory: the one summed over, or its own (a's rows, b's columns). */
+enum class Along { k, x };
+
+/** Where this lane's ldmatrix rows of a warp's part begin: `low` and `high` are the steps of matrices 1, 3 and of 2, 3 (1: along x, 0: along k). */
+template <Along along, int kPerLine, bool rows>
+struct Fragments {
+  int origin, turned;  // elements before the lane's line; its chunk, swizzled
+  ANNEAL_FN explicit Fragments(int x0) {
+    const int lane = threadIdx.x & 31, r = lane & 7, m = lane >> 3;
+    // a's four matrices go down first, b's along k first.
+    const int byX = rows ? m & 1 : m >> 1, byK = rows ? m >> 1 : m & 1;
+    const int line = along == Along::k ? x0 + 8 * byX + r : 8 * byK + r, chunk = along == Along::k ? byK : x0 / 8 + byX;
+    origin = line * kPerLine * 8;
+    turned = chunk ^ Swizzle<kPerLine>::key(line);
+  }
+  /** 16 along x from `x`, 16 along k from `k`, both multiples of 16: they do not touch the swizzle's key, and are xor-ed or added. */
+  template <class T>
+  ANNEAL_FN void load(uint32_t (&f)[4], const T* tile, int x, int k) const {
+    if constexpr (along == Along::k) ldmatrix(f, tile + origin + x * kPerLine * 8 + ((turned ^ (k / 8)) * 8));
+    else ldmatrixTrans(f, tile + origin + k * kPerLine * 8 + ((turned ^ (x / 8)) * 8));
+  }
+};
+
 }  // namespace anneal::gpu

@@ -104,6 +104,15 @@ void launchRows(const Attention& a, DType t, const char* name, int vectors, int6
   gpu().launch(plan, a);
 }
 
+/** The tensor-core kernels' width of tile for these heads; 0: none. */
+int widthOf(const Attention& a, DType t) { return t == DType::f32 || a.d > 128 ? 0 : a.d > 64 ? 128 : a.d > 32 ? 64 : 32; }
+
+/** Blocks of 64 rows on tensor cores. */
+void launchTiles(const Attention& a, DType t, const char* name, int width, int64_t rows, int64_t heads, uint32_t shared, double bytes, double flops) {
+  const Plan plan{std::string(name) + std::to_string(width) + "_" + suffix(t), {gridOf((rows + 63) / 64, heads, a.batch)}, {128}, shared, bytes, flops};
+  gpu().launch(plan, a);
+}
+
 /** in: q, k?, v?, mask?. out: o, log-sum-exp [B, H, Tq] in f32. */
 void attention(const Call& c) {
   Attention a = read(c);
@@ -114,7 +123,11 @@ void attention(const Call& c) {
   require(c.out[1].n >= a.batch * a.heads * a.tq, "attention: log-sum-exp");
   require(c.out[0].dtype == t && c.out[1].dtype == DType::f32, "attention: dtypes");
   a.out = c.out[0].data, a.lse = c.out[1].as<float>();
-  launchRows(a, t, "attention_rows", 2, a.tq, a.heads, bytesOf(c), 4.0 * pairsOf(a) * static_cast<double>(a.d));
+  const double flops = 4.0 * pairsOf(a) * static_cast<double>(a.d);
+  // On tensor cores the maximum is taken before scaling, which a scale that is not positive would turn round.
+  const int width = a.scale > 0 ? widthOf(a, t) : 0;
+  if (width) launchTiles(a, t, "attention_", width, a.tq, a.heads, 0, bytesOf(c), flops);
+  else launchRows(a, t, "attention_rows", 2, a.tq, a.heads, bytesOf(c), flops);
 }
 
 /** Where the gradients go; with k absent dq's view holds all three. */
@@ -157,9 +170,19 @@ void attentionGrad(const Call& c) {
     a.delta = static_cast<float*>(gpu().scratch(rows * 4));
     gpu().launch(Plan{kernelName("attention.grad.delta", t), {blocksFor(rows, kThreads / 32)}, {kThreads}, 0, 2 * queries + perRow}, a);
   }
-  if (a.dq && rows > 0) launchRows(a, t, "attention_grad_queries", 3, a.tq, a.heads, 3 * queries + 2 * keys + 2 * perRow, 3 * flops);
-  // Without queries the gradients of keys and values are zeros, and this writes them.
-  if ((a.dk || a.dv) && a.tk > 0) launchRows(a, t, "attention_grad_keys", 4, a.tk, a.kvHeads, 2 * queries + 4 * keys + 2 * perRow, 4 * flops);
+  const double forQueries = 3 * queries + 2 * keys + 2 * perRow, forKeys = 2 * queries + 4 * keys + 2 * perRow;
+  const int width = widthOf(a, t);
+  // Without queries the gradients of keys and values are zeros, and the second writes them.
+  const bool wantQ = a.dq && rows > 0, wantK = (a.dk || a.dv) && a.tk > 0;
+  if (width) {
+    const int others = width > 64 ? 32 : 64;  // native/cuda/attention_backward.cuh: rows of the other side at a time
+    const uint32_t shared = static_cast<uint32_t>(2 * (64 + others) * width * 2 + 2 * others * 4);
+    if (wantQ) launchTiles(a, t, "attention_grad_queries_", width, a.tq, a.heads, 0, forQueries, 3 * flops);
+    if (wantK) launchTiles(a, t, "attention_grad_keys_", width, a.tk, a.kvHeads, shared, forKeys, 4 * flops);
+  } else {
+    if (wantQ) launchRows(a, t, "attention_grad_queries", 3, a.tq, a.heads, forQueries, 3 * flops);
+    if (wantK) launchRows(a, t, "attention_grad_keys", 4, a.tk, a.kvHeads, forKeys, 4 * flops);
+  }
 }
 
 }  // namespace
