@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, DataError, ShapeError, describe } from '../native/errors.ts';
+import { ConfigError, checkOptions, DataError, describe, ShapeError } from '../native/errors.ts';
 
 /** Class indices on the host, one a sample. -1 as a prediction is 'none': the model's output was NaN. */
 export type Classes = Int32Array | readonly number[];

@@ -56,8 +56,7 @@ export class Plateau {
     const where = 'schedule.plateau';
     checkOptions(where, options, names);
     const { metric = 'val/loss', mode = 'min', thresholdMode = 'rel' } = options;
-    if (mode !== 'min' && mode !== 'max')
-      throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${describe(mode)}.`);
+    if (mode !== 'min' && mode !== 'max') throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${describe(mode)}.`);
     if (thresholdMode !== 'rel' && thresholdMode !== 'abs') {
       throw new ConfigError(`${where}: thresholdMode must be 'rel' or 'abs', got ${describe(thresholdMode)}.`);
     }

@@ -110,7 +110,8 @@ export class Schedule {
 
   /** Factors of the steps from, from+1, ..., from+n-1: what the device-side table of rates holds. */
   table(from: number, n: number): Float64Array {
-    if (!Number.isSafeInteger(n) || n < 0) throw new ConfigError(`schedule.table: n must be an integer >= 0, got ${describe(n)}.`);
+    if (!Number.isSafeInteger(n) || n < 0)
+      throw new ConfigError(`schedule.table: n must be an integer >= 0, got ${describe(n)}.`);
     const out = new Float64Array(n);
     for (let i = 0; i < n; i++) out[i] = this.factor(from + i);
     return out;

@@ -100,7 +100,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   #makeStepper(): Stepper {
-    const { model, optimizer, precision, clipNorm, seed, schedule } = this.#trainer.options;
+    const { model, optimizer, precision, lossScaling, clipNorm, seed, schedule } = this.#trainer.options;
     let resolved = schedule;
     if (schedule && schedule.totalSteps === undefined) {
       if (this.totalSteps === undefined)
@@ -112,6 +112,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       optimizer,
       ...(resolved ? { schedule: resolved } : {}),
       ...(precision ? { precision } : {}),
+      ...(lossScaling ? { lossScaling } : {}),
       ...(clipNorm === undefined ? {} : { clipNorm }),
       ...(seed === undefined ? {} : { seed }),
     });
@@ -223,8 +224,9 @@ export class Run implements AsyncIterable<TrainEvent> {
   async #report(result: StepResult, epoch: number): Promise<void> {
     const samplesPerSecond = this.#progress.step(result, epoch);
     this.#events.push({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
-    const { step, loss, lr, gradNorm, applied, samples } = result;
-    this.#write({ type: 'step', step, loss, lr, gradNorm, applied, samples, samplesPerSecond });
+    const { step, loss, lr, gradNorm, applied, samples, lossScale } = result;
+    const scaled: Record<string, number> = lossScale === undefined ? {} : { lossScale };
+    this.#write({ type: 'step', step, loss, lr, gradNorm, applied, samples, samplesPerSecond, ...scaled });
     this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
 

@@ -29,8 +29,10 @@ const UNEQUAL =
  * counts, it does the comparing: a window that fails it has count 0, so that nothing is applied, and `checked` throws.
  */
 export class Seeding {
-  /** scale x 2^-ceil(log2 count): exact, and small enough that 16-bit gradients do not overflow. */
+  /** 2^-ceil(log2 count): exact, and small enough that 16-bit gradients do not overflow. */
   readonly factor: number;
+  /** A device scalar that the seed is multiplied by: the loss scale. */
+  readonly #scale: Tensor | null;
   readonly #micros: number;
   /** Sums over the window: of all counts, of each term's, of the loss, and of what was wrong with the proportions. */
   #count: Count = 0;
@@ -39,8 +41,9 @@ export class Seeding {
   #unequal: Count = 0;
 
   /** @param samples of the whole window; stands for its count where the power of two is chosen */
-  constructor(scale: number, samples: number, micros: number) {
-    this.factor = scale * 2 ** -Math.ceil(Math.log2(Math.max(1, samples)));
+  constructor(samples: number, micros: number, scale: Tensor | null = null) {
+    this.#scale = scale;
+    this.factor = 2 ** -Math.ceil(Math.log2(Math.max(1, samples)));
     this.#micros = micros;
   }
 
@@ -59,12 +62,17 @@ export class Seeding {
       this.#loss = plus(this.#loss, times(t.sum.detach(), shares[k] as Count));
     });
     this.#count = plus(this.#count, all);
-    if (!others.length) return { root: first.sum, seed: filled([], first.weight * this.factor, first.sum.dtype) };
+    if (!others.length)
+      return { root: first.sum, seed: this.#scaled(filled([], first.weight * this.factor, first.sum.dtype, first.sum)) };
     // One walk for all terms: they share a graph, which a walk consumes.
     const root = loss.terms
       .map((t, k) => times(t.sum, times(shares[k] as Count, this.factor)) as Tensor)
       .reduce((a, b) => a.add(b));
-    return { root, seed: filled([], 1, root.dtype) };
+    return { root, seed: this.#scaled(filled([], 1, root.dtype, root)) };
+  }
+
+  #scaled(seed: Tensor): Tensor {
+    return this.#scale ? seed.mul(this.#scale.to(seed.dtype)) : seed;
   }
 
   /** Are the terms' counts in the proportions of what came before? c_k C = C_k c, so that an empty micro-batch fits any. */
@@ -102,7 +110,10 @@ export class Seeding {
   }
   /** What the host reads back: the window's loss (sums over counts), and whether its proportions held. Scalars on the device. */
   report(): Tensor[] {
-    const values = [over(this.#loss, safe(this.#count)), ...(this.#unequal instanceof Tensor ? [this.#unequal] : [])];
+    const values = [
+      over(this.#loss, safe(this.#count)),
+      ...(this.#unequal instanceof Tensor || this.#scale ? [this.#unequal] : []),
+    ];
     return values.map((v) => (v instanceof Tensor ? v : filled([], v, 'f32')));
   }
   /** The loss, from what `report` gave. Throws ConfigError where the proportions did not hold. */

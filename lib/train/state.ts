@@ -1,34 +1,30 @@
 import { CheckpointError } from '../native/errors.ts';
+import { download, upload } from '../native/run.ts';
 import { assign, type Module, type StateDict } from '../nn/module.ts';
 import { mul } from '../ops/binary.ts';
 import { zeros } from '../ops/create.ts';
-import { cast } from '../ops/define.ts';
+import { dense } from '../ops/define.ts';
 import { where } from '../ops/select.ts';
 import type { Optimizer } from '../optim/index.ts';
 import { noGrad } from '../tensor/context.ts';
-import { fromHost } from '../tensor/create.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { persistent, scope } from '../tensor/scope.ts';
-import { type HostArray, hostArray, Tensor } from '../tensor/tensor.ts';
+import { Tensor, unwritten } from '../tensor/tensor.ts';
 import { encodeSafetensors, readSafetensors, type SafetensorsEntry, writeSafetensors } from './safetensors.ts';
 
 const bytesOf = (a: ArrayBufferView): Uint8Array => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
-/** bf16 values, read as f32, back to their 16 bits: exact. */
-function toBf16Bits(values: HostArray): Uint8Array {
-  const words = new Uint32Array((values as Float32Array).buffer, values.byteOffset, values.length);
-  return bytesOf(Uint16Array.from(words, (w) => w >>> 16));
+/** A tensor's elements as they lie in memory, row-major. */
+async function bytesIn(t: Tensor): Promise<Uint8Array> {
+  if (t.dtype !== 'bf16' && t.dtype !== 'f16') return bytesOf(await t.data());
+  const bits = new Uint16Array(t.size);
+  await scope.run(async () => download(dense(t.detach()), bits));
+  return bytesOf(bits);
 }
 
 /** A copy of the tensors on the host, taken now; writing it can wait while training goes on. */
 export async function staged(state: StateDict): Promise<SafetensorsEntry[]> {
-  return Promise.all(
-    [...state].map(async ([name, t]) => {
-      if (t.dtype === 'f16') throw new CheckpointError(`save: ${name} is f16. Convert it first: t.to('f32').`);
-      const values = await t.data();
-      return { name, dtype: t.dtype, shape: t.shape, data: t.dtype === 'bf16' ? toBf16Bits(values) : bytesOf(values) };
-    }),
-  );
+  return Promise.all([...state].map(async ([name, t]) => ({ name, dtype: t.dtype, shape: t.shape, data: await bytesIn(t) })));
 }
 
 /** The bytes of a safetensors file of these tensors. */
@@ -51,19 +47,9 @@ export async function saveSafetensors(
 }
 
 function toTensor(bytes: Uint8Array, shape: readonly number[], dtype: DType): Tensor {
-  const size = shape.reduce((n, d) => n * d, 1);
-  if (dtype === 'bf16') {
-    const halves = new Uint16Array(bytes.slice().buffer);
-    const words = Uint32Array.from(halves, (h) => h << 16);
-    const wide = fromHost(new Float32Array(words.buffer), shape, 'f32');
-    const narrow = cast(wide, 'bf16');
-    wide.dispose();
-    return narrow;
-  }
-  if (dtype === 'f16') throw new CheckpointError('loading f16 tensors is not supported yet; store the file as f32 or bf16');
-  const values = hostArray(dtype, size);
-  bytesOf(values).set(bytes);
-  return fromHost(values, shape, dtype);
+  const out = unwritten(shape, dtype);
+  upload(out, bytes);
+  return out;
 }
 
 /**

@@ -3,6 +3,7 @@ import { ConfigError, checkOptions, describe, GraphError } from '../native/error
 import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import { Optimizer, StepState } from '../optim/index.ts';
+import { LossScaler, type LossScalerOptions, type LossScalerState } from '../precision/index.ts';
 import { Schedule } from '../schedule/index.ts';
 import { bind, type Precision, type Rng } from '../tensor/context.ts';
 import { scope } from '../tensor/scope.ts';
@@ -17,8 +18,10 @@ export interface StepperOptions {
   optimizer: Optimizer;
   /** Factors of each group's learning rate by applied step. Its length must be known: close it with `.over(steps)`. Default: constant. */
   schedule?: Schedule;
-  /** Dtype of matrix products. Default 'f32'. */
+  /** Dtype of matrix products. Default 'f32'. Under 'f16' the loss is scaled dynamically. */
   precision?: Precision;
+  /** How the loss scale moves under 'f16'. */
+  lossScaling?: LossScalerOptions;
   /** Limit of the global gradient norm. Default: none. */
   clipNorm?: number;
   /** Keys dropout masks. Default 0. */
@@ -49,6 +52,8 @@ export interface StepResult {
   /** Samples of the window. */
   readonly samples: number;
   readonly sampleIds: Int32Array;
+  /** What the loss was scaled by, under precision 'f16'. */
+  readonly lossScale?: number;
 }
 
 /** From a micro-batch to its loss. */
@@ -60,6 +65,7 @@ export interface StepperState {
   applied: number;
   seed: number;
   cursor: DataCursor;
+  lossScaler?: LossScalerState;
 }
 
 /** Throws ConfigError unless what Stepper and Trainer have in common makes sense. */
@@ -72,9 +78,11 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
     throw new ConfigError(`${where}: optimizer ${what(optimizer)}: for example new optim.AdamW(model.parameters())`);
   if (schedule !== undefined && !(schedule instanceof Schedule))
     throw new ConfigError(`${where}: schedule ${what(schedule)}: for example schedule.cosine({ to: 0 })`);
-  if (precision !== 'f32' && precision !== 'bf16')
+  if (precision !== 'f32' && precision !== 'bf16' && precision !== 'f16')
+    throw new ConfigError(`${where}: precision must be 'f32', 'bf16' or 'f16', got ${describe(precision)}`);
+  if (options.lossScaling !== undefined && precision !== 'f16')
     throw new ConfigError(
-      `${where}: precision must be 'f32' or 'bf16', got ${describe(precision)}.${precision === 'f16' ? " 'f16' needs loss scaling, which is not there yet: use 'bf16'." : ''}`,
+      `${where}: lossScaling is for precision 'f16'; under '${precision}' nothing needs scaling. Leave it out.`,
     );
   if (clipNorm !== undefined && !(typeof clipNorm === 'number' && clipNorm > 0))
     throw new ConfigError(
@@ -100,6 +108,7 @@ export class Stepper {
   /** Where the data stand after the last window given to `step`. */
   cursor: DataCursor = { epoch: 0, batch: 0, step: 0 };
   readonly #state: StepState;
+  readonly #scaler: LossScaler | undefined;
   #seed: number;
   #attempts = 0;
   #applied = 0;
@@ -110,7 +119,7 @@ export class Stepper {
   lrScale = 1;
 
   constructor(options: StepperOptions) {
-    checkOptions('Stepper', options, ['model', 'optimizer', 'schedule', 'precision', 'clipNorm', 'seed']);
+    checkOptions('Stepper', options, ['model', 'optimizer', 'schedule', 'precision', 'lossScaling', 'clipNorm', 'seed']);
     const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = checkParts('Stepper', options);
     if (schedule && schedule.totalSteps === undefined)
       throw new ConfigError('Stepper: the schedule does not know its length. Close it with .over(totalSteps).');
@@ -121,6 +130,7 @@ export class Stepper {
     this.clipNorm = clipNorm;
     this.#seed = seed;
     this.#state = new StepState(optimizer.parameters[0]?.device);
+    if (precision === 'f16') this.#scaler = new LossScaler(options.lossScaling, this.#state.tensor.device);
     assignPaths(model);
   }
 
@@ -156,7 +166,7 @@ export class Stepper {
   #enqueue(window: AnyWindow, lossOf: LossFunction<never>): { read: () => Promise<StepResult> } {
     const rows = window.micro.map(rowsIn);
     const samples = rows.reduce((a, b) => a + b, 0);
-    const seeding = new Seeding(1, samples, rows.length);
+    const seeding = new Seeding(samples, rows.length, this.#scaler?.scale ?? null);
     const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: 0, rows: 0, calls: new Map(), inStep: true };
     window.micro.forEach((batch, i) => {
       rng.calls.clear();
@@ -177,7 +187,9 @@ export class Stepper {
         this.#applied = t;
         const loss = Seeding.checked(values);
         const sampleIds = window.ids ?? new Int32Array(0);
-        const result = { step, loss, lr: peak * rateFactor, gradNorm, applied, samples, sampleIds };
+        const [, , scale] = values;
+        const lossScale = this.#scaler ? { lossScale: scale as number } : {};
+        const result = { step, loss, lr: peak * rateFactor, gradNorm, applied, samples, sampleIds, ...lossScale };
         return applied ? result : { ...result, reason: foundInf ? 'nonFiniteGradient' : 'noTargets' };
       },
     };
@@ -199,11 +211,13 @@ export class Stepper {
     const { count } = seeding;
     const inverse = 1 / seeding.factor;
     this.#fillTable();
-    if (count instanceof Tensor) this.#state.begin({ inverseScale: inverse, divisorCount: count });
-    else this.#state.begin({ inverseScale: inverse / count });
+    const scale = this.#scaler?.scale ?? null;
+    if (count instanceof Tensor) this.#state.begin({ inverseScale: inverse, divisorCount: count, scale });
+    else this.#state.begin({ inverseScale: inverse / count, scale });
     this.#state.norm([this.optimizer], this.clipNorm === undefined ? {} : { maxNorm: this.clipNorm });
     this.optimizer.apply(this.#state);
-    this.#state.end(seeding.report());
+    this.#state.end([...seeding.report(), ...(scale ? [scale] : [])]);
+    this.#scaler?.update(this.#state.tensor);
     this.optimizer.zeroGrad();
   }
 
@@ -270,8 +284,9 @@ export class Stepper {
   /** JSON state as of the last step queued; the optimizer's and the model's tensors are saved beside it (lib/train/state.ts). */
   async state(): Promise<StepperState> {
     const now = { attempts: this.#attempts, seed: this.#seed, cursor: this.cursor };
-    const { t } = await this.#state.read(); // the host may not have heard of the last steps yet
-    return { ...now, applied: t };
+    // The host may not have heard of the last steps yet.
+    const [{ t }, lossScaler] = await Promise.all([this.#state.read(), this.#scaler?.state()]);
+    return { ...now, applied: t, ...(lossScaler ? { lossScaler } : {}) };
   }
   load(state: StepperState): void {
     this.#attempts = state.attempts;
@@ -279,6 +294,7 @@ export class Stepper {
     this.#seed = state.seed;
     this.cursor = state.cursor;
     this.#state.setApplied(state.applied);
+    if (state.lossScaler) this.#scaler?.load(state.lossScaler);
     this.#tableEnd = -1;
   }
 }

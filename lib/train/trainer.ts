@@ -4,6 +4,7 @@ import { ConfigError, checkOptions } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { Optimizer } from '../optim/index.ts';
+import type { LossScalerOptions } from '../precision/index.ts';
 import type { Schedule } from '../schedule/index.ts';
 import type { Precision } from '../tensor/context.ts';
 import { type DeviceName, device } from '../tensor/device.ts';
@@ -30,8 +31,10 @@ export interface TrainerOptions {
   schedule?: Schedule;
   /** Where to train: the model moves there. Default: where the model is. */
   device?: DeviceName;
-  /** Dtype of matrix products. Default 'f32'. */
+  /** Dtype of matrix products. Default 'f32'. Under 'f16' the loss is scaled dynamically. */
   precision?: Precision;
+  /** How the loss scale moves under 'f16'. */
+  lossScaling?: LossScalerOptions;
   /** Limit of the global gradient norm. Default: none. */
   clipNorm?: number;
   /** Watches validation, keeps the best weights and puts them back at the end. Default: off. */
@@ -62,6 +65,7 @@ const known = [
   'schedule',
   'device',
   'precision',
+  'lossScaling',
   'clipNorm',
   'earlyStopping',
   'metrics',

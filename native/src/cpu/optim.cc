@@ -95,6 +95,24 @@ void stepEnd(const Call& c) {
   for (int i = 0; i < c.nIn; ++i) s[kReported + i] = scalar(c.in[i]);
 }
 
+/** Dynamic loss scaling. in: state; out: scale, good steps (f32 [2]); attr: growth, backoff, interval, floor, ceiling. A step without targets says nothing. */
+void lossScale(const Call& c) {
+  const double* s = stateOf(c.in[0]);
+  require(c.out[0].dtype == DType::f32 && c.out[0].n == 2, "lossScale: scaler");
+  float* scaler = c.out[0].as<float>();
+  const float growth = static_cast<float>(c.attr[0]), backoff = static_cast<float>(c.attr[1]), interval = static_cast<float>(c.attr[2]);
+  const float floor = static_cast<float>(c.attr[3]), ceiling = static_cast<float>(c.attr[4]);
+  if (s[kSkip] == 1) {
+    const float less = scaler[0] * backoff;
+    scaler[0] = less > floor ? less : floor;
+    scaler[1] = 0;
+  } else if (s[kSkip] == 0 && ++scaler[1] >= interval) {
+    const float more = scaler[0] * growth;
+    scaler[0] = more < ceiling ? more : ceiling;
+    scaler[1] = 0;
+  }
+}
+
 // ---- norm and clipping ------------------------------------------------------------------------------------------------------
 
 /**
@@ -314,6 +332,7 @@ void adam(const Call& c) {
 void registerOptim(OpTable& t) {
   t.cpu("stepBegin", stepBegin);
   t.cpu("stepEnd", stepEnd);
+  t.cpu("lossScale", lossScale);
   t.cpu("gradNorm", gradNorm);
   t.cpu("gradScale", gradScale);
   t.cpu("sgd", sgd);

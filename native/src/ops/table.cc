@@ -60,7 +60,7 @@ constexpr Row rows[] = {
     {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
     {"bench", "peak"},
     {"random", "randomWords uniform normal randint bernoulli permutation dropout dropout2d fusedBias fusedBias.grad"},
-    {"optim", "stepBegin stepEnd gradNorm gradScale sgd adam"},
+    {"optim", "stepBegin stepEnd lossScale gradNorm gradScale sgd adam"},
 };
 
 void declareAll(OpTable& t) {

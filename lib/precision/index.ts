@@ -1,0 +1,1 @@
+export { LossScaler, type LossScalerOptions, type LossScalerState } from './loss-scaler.ts';
