@@ -1,15 +1,38 @@
+import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
+const simulated = (() => {
+  try {
+    return execFileSync('nvcc', ['--version'], { stdio: ['ignore', 'ignore', 'ignore'] }) !== null;
+  } catch {
+    return false; // test/cuda/present.test.ts says so, as a named skip
+  }
+})();
+
+/** What runs on the simulated GPU too: whatever computes. Where only host data pass (readers, schedules, files), once is enough. */
+const onEveryDevice = [
+  'test/golden/*.test.ts',
+  'test/ops/kernels-vs-f64.test.ts',
+  'test/optim/*.test.ts',
+  'test/train/{stepper,accumulation,loss-scaling}.test.ts',
+];
+
 export default defineConfig({
   resolve: { alias: { anneal: fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
   test: {
-    include: ['test/**/*.test.ts'],
+    setupFiles: ['test/helpers/setup.ts'],
     pool: 'forks',
     // Each file's kernels use every core already, so two files side by side only fight over them.
     maxWorkers: Math.max(1, Math.floor(availableParallelism() / 2)),
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    projects: [
+      { extends: true, test: { name: 'cpu', include: ['test/**/*.test.ts'] } },
+      ...(simulated
+        ? [{ extends: true as const, test: { name: 'simulated', include: onEveryDevice, env: { ANNEAL_TEST_DEVICE: 'simulated' } } }]
+        : []),
+    ],
   },
 });

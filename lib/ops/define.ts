@@ -11,6 +11,7 @@ import {
 } from '../native/errors.ts';
 import { type NativeOp, nativeOp, run } from '../native/run.ts';
 import { bind } from '../tensor/context.ts';
+import type { Device } from '../tensor/device.ts';
 import { bytesOf, checkDType, type DType, isFloat } from '../tensor/dtype.ts';
 import { broadcastAttributes, type Shape, sameShape, show } from '../tensor/shape.ts';
 import { defineMethods, type Format, setReadable, Tensor, unwritten } from '../tensor/tensor.ts';
@@ -99,9 +100,9 @@ const fillOp = nativeOp('fill');
 const addOp = nativeOp('add');
 const copyOp = nativeOp('copy');
 
-/** Every element `value`. */
-export function filled(shape: Shape, value: number, dtype: DType, like?: Tensor): Tensor {
-  const out = unwritten(shape, dtype, like?.device, like?.format);
+/** Every element `value`, on the device and in the format of `like`. */
+export function filled(shape: Shape, value: number, dtype: DType, like: { device: Device; format?: Format }): Tensor {
+  const out = unwritten(shape, dtype, like.device, like.format);
   run(fillOp, [], [out], [value]);
   return out;
 }

@@ -38,8 +38,8 @@ function checkDropout(op: string, x: Tensor, p: number, options: DropoutOptions)
 /** Everything dropped: zeros, and zeros as the gradient. */
 function allDropped(op: string, x: Tensor): Tensor {
   const out = filled(x.shape, 0, x.dtype, x);
-  const { shape, dtype } = x;
-  record(op, [x], [out], [], () => [filled(shape, 0, dtype)]);
+  const { shape, dtype, device } = x;
+  record(op, [x], [out], [], () => [filled(shape, 0, dtype, { device })]);
   return out;
 }
 
@@ -164,10 +164,10 @@ export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
 function allDroppedBias(x: Tensor, bias: Tensor | null, residual: Tensor | null): Tensor {
   const out = residual ? residual.alias() : filled(x.shape, 0, x.dtype, x);
   const given = [x, bias].filter((t): t is Tensor => t !== null);
-  const zeros = given.map(({ shape, dtype }) => ({ shape, dtype }));
+  const zeros = given.map(({ shape, dtype, device }) => ({ shape, dtype, device }));
   const passes = residual !== null;
   record('fusedBias', residual ? [...given, residual] : given, [out], [], ([g]) => [
-    ...zeros.map(({ shape, dtype }) => filled(shape, 0, dtype)),
+    ...zeros.map(({ shape, dtype, device }) => filled(shape, 0, dtype, { device })),
     ...(passes ? [g] : []),
   ]);
   return out;

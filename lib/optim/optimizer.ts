@@ -1,6 +1,8 @@
 import { CheckpointError, ConfigError, checkOptions, DTypeError, describe, GraphError } from '../native/errors.ts';
 import { type ListOperand, run } from '../native/run.ts';
-import { cast, checkDevice, filled, nativeOp } from '../ops/define.ts';
+import { assign } from '../nn/module.ts';
+import { checkDevice, filled, nativeOp } from '../ops/define.ts';
+import { defaultDevice } from '../tensor/device.ts';
 import { persistent } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
@@ -32,7 +34,7 @@ export interface OptimizerState {
 const columns = { param: 0, step: 1, shadow: 2, state: 3 } as const;
 const mostStates = 3;
 
-const copyOp = nativeOp('copy');
+const fillOp = nativeOp('fill');
 
 /** A parameter with its state. */
 interface Row {
@@ -51,7 +53,7 @@ class Plan {
   readonly offset: number;
 
   constructor(params: readonly Tensor[], offset: number) {
-    const steps = persistent(() => filled([params.length], 0, 'f64'));
+    const steps = persistent(() => filled([params.length], 0, 'f64', { device: params[0]?.device ?? defaultDevice() }));
     this.rows = params.map((param, i) => ({ param, step: persistent(() => steps.alias([], 8 * i)), states: [] }));
     steps.dispose();
     this.list = new NativeList(params.length, columns.state + mostStates);
@@ -285,10 +287,9 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
     if (roles.some((r) => saved.has(`${key}/${r}`))) this.#allocate(plan, i, roles.length);
     const put = (from: Tensor | undefined, to: Tensor) =>
       persistent(() => {
-        const value = from ? cast(from, to.dtype) : filled(to.shape, 0, to.dtype);
-        run(copyOp, [value], [to]);
+        if (from) return assign(to, from);
+        run(fillOp, [], [to], [0]);
         to.storage.version++;
-        if (value !== from) value.dispose();
       });
     row.states.forEach((t, s) => {
       put(saved.get(`${key}/${roles[s]}`), t);

@@ -4,6 +4,7 @@ import '../ops/unary.ts';
 import { ConfigError } from '../native/errors.ts';
 import { filled } from '../ops/define.ts';
 import type { Loss } from '../ops/loss.ts';
+import type { Device } from '../tensor/device.ts';
 import { Tensor } from '../tensor/tensor.ts';
 
 type Count = number | Tensor;
@@ -13,7 +14,7 @@ const times = (a: Count, b: Count): Count => (a instanceof Tensor ? a.mul(b) : b
 const plus = (a: Count, b: Count): Count => (a instanceof Tensor ? a.add(b) : b instanceof Tensor ? b.add(a) : a + b);
 const minus = (a: Count, b: Count): Count => plus(a, times(b, -1));
 const over = (a: Count, b: Count): Count =>
-  a instanceof Tensor ? a.div(b) : b instanceof Tensor ? filled([], a, 'f32').div(b) : a / b;
+  a instanceof Tensor ? a.div(b) : b instanceof Tensor ? filled([], a, 'f32', b).div(b) : a / b;
 /** A count of nothing divides nothing: 0 / tiny is 0, where 0 / 0 would be NaN. */
 const safe = (c: Count): Count => (c instanceof Tensor ? c.clamp({ min: 1e-20 }) : Math.max(c, 1e-20));
 
@@ -39,6 +40,7 @@ export class Seeding {
   #counts: Count[] = [];
   #loss: Count = 0;
   #unequal: Count = 0;
+  #device: Device | undefined;
 
   /** @param samples of the whole window; stands for its count where the power of two is chosen */
   constructor(samples: number, micros: number, scale: Tensor | null = null) {
@@ -55,6 +57,7 @@ export class Seeding {
         'the loss has no terms. Return what a function of losses gives, for example losses.mse(output, target).',
       );
     const all = others.reduce((sum: Count, t) => plus(sum, t.count), first.count);
+    this.#device = first.sum.device;
     this.#compare(loss.terms, all);
     const shares = loss.terms.map((t) => (others.length ? times(over(all, safe(t.count)), t.weight) : t.weight));
     loss.terms.forEach((t, k) => {
@@ -114,7 +117,7 @@ export class Seeding {
       over(this.#loss, safe(this.#count)),
       ...(this.#unequal instanceof Tensor || this.#scale ? [this.#unequal] : []),
     ];
-    return values.map((v) => (v instanceof Tensor ? v : filled([], v, 'f32')));
+    return values.map((v) => (v instanceof Tensor ? v : filled([], v, 'f32', { device: this.#device as Device })));
   }
   /** The loss, from what `report` gave. Throws ConfigError where the proportions did not hold. */
   static checked([loss = Number.NaN, unequal = 0]: readonly number[]): number {

@@ -78,9 +78,13 @@ export function renewState(optimizer: Optimizer): void {
   const { tensors } = optimizer.stateDict();
   for (const [name, t] of tensors) {
     const updates = tensors.get(name.replace(/[^/]*$/, 'step')) as Tensor;
-    if (t !== updates) scope(() => noGrad(() => assign(t, where(updates.gt(0), t, zeros([], { dtype: t.dtype })))));
+    if (t !== updates)
+      scope(() => noGrad(() => assign(t, where(begun(updates, t), t, zeros([], { dtype: t.dtype, device: t.device })))));
   }
 }
+
+/** Counts are f64, which only the CPU compares. */
+const begun = (updates: Tensor, t: Tensor): Tensor => updates.to('cpu').gt(0).to(t.device);
 
 /** Copies of the model's tensors on its device: best weights, and what must be put back. */
 export function snapshot(model: Module): StateDict {

@@ -4,6 +4,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { fromHost } from '../../lib/tensor/create.ts';
+import { type Device, defaultDevice, device } from '../../lib/tensor/device.ts';
 import type { DType, FloatDType } from '../../lib/tensor/dtype.ts';
 import { scope } from '../../lib/tensor/scope.ts';
 import { type HostArray, Tensor } from '../../lib/tensor/tensor.ts';
@@ -132,6 +133,8 @@ export interface ExecuteOptions {
   rounding?: FloatDType;
   /** Operands that are given, and rounded, otherwise: 'f32' for a bias beside bf16 activations. */
   except?: (arg: string) => FloatDType | undefined;
+  /** Where it runs. Default: the device under test; f64, which only the CPU computes, on the CPU. */
+  device?: Device;
 }
 
 const read = async (t: Tensor | number): Promise<Read> =>
@@ -140,11 +143,16 @@ const read = async (t: Tensor | number): Promise<Read> =>
     : { shape: t.shape, dtype: t.dtype, data: await t.data() };
 
 /** A golden tensor on the device: floats rounded to `rounding` and held as `dtype`. */
-export async function place(value: GoldenTensor, dtype: FloatDType, rounding: FloatDType = dtype): Promise<Tensor> {
-  if (value.dtype !== 'f32' && value.dtype !== 'f64') return fromHost(value.data, value.shape, value.dtype);
+export async function place(
+  value: GoldenTensor,
+  dtype: FloatDType,
+  rounding: FloatDType = dtype,
+  on: Device = defaultDevice(),
+): Promise<Tensor> {
+  if (value.dtype !== 'f32' && value.dtype !== 'f64') return fromHost(value.data, value.shape, value.dtype, on);
   const exact = rounded(value.data, rounding);
-  if (dtype === 'f64') return fromHost(Float64Array.from(exact), value.shape, 'f64');
-  const wide = fromHost(Float32Array.from(exact), value.shape, 'f32');
+  if (dtype === 'f64') return fromHost(Float64Array.from(exact), value.shape, 'f64', on);
+  const wide = fromHost(Float32Array.from(exact), value.shape, 'f32', on);
   if (dtype === 'f32') return wide;
   const { functions } = await loadOps();
   return (functions.get('cast') as Op)(wide, dtype) as Tensor;
@@ -165,12 +173,13 @@ export async function execute(c: OpCase, options: ExecuteOptions = {}): Promise<
   const { functions } = await loadOps();
   const dtype = options.dtype ?? 'f32';
   const rounding = options.rounding ?? dtype;
+  const on = options.device ?? (dtype === 'f64' ? device('cpu') : defaultDevice());
   return scope.run(async () => {
     const tensors: Tensor[] = [];
     for (let i = 0; i < c.inputs; i++) {
       const other = options.except?.(c.args[i] as string);
       const held = other && dtype !== 'f64' ? other : dtype;
-      const t = await place(golden.tensor(`${c.name}/in.${i}`), held, other ?? rounding);
+      const t = await place(golden.tensor(`${c.name}/in.${i}`), held, other ?? rounding, on);
       t.requiresGrad = c.differentiable[i] as boolean;
       tensors.push(t);
     }
@@ -178,7 +187,7 @@ export async function execute(c: OpCase, options: ExecuteOptions = {}): Promise<
     const seeded: { out: Tensor; seed: Tensor }[] = [];
     for (const [k, out] of outputs.entries()) {
       if (!golden.has(`${c.name}/grad_out.${k}`) || typeof out === 'number') continue;
-      const seed = await place(golden.tensor(`${c.name}/grad_out.${k}`), out.dtype as FloatDType, rounding);
+      const seed = await place(golden.tensor(`${c.name}/grad_out.${k}`), out.dtype as FloatDType, rounding, on);
       seeded.push({ out, seed });
     }
     if (seeded.length === 1) {

@@ -108,8 +108,9 @@ describe('native', () => {
   const below: { readonly [room: string]: readonly string[] } = {
     core: ['core'],
     cpu: ['core', 'cpu'],
+    cuda: ['core', 'cuda'],
     comm: ['core', 'comm'],
-    ops: ['core', 'cpu', 'comm', 'ops'],
+    ops: ['core', 'cpu', 'cuda', 'comm', 'ops'],
     binding: ['core', 'cpu', 'comm', 'ops', 'binding'],
   };
   const files = walk('native/src').filter((f) => /\.(cc|h)$/.test(f));
