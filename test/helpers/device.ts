@@ -1,0 +1,37 @@
+/**
+ * The device under test: ANNEAL_TEST_DEVICE is 'cpu' (default), 'cuda' (a GPU), or 'simulated' (the simulated GPU of native/sim, as device
+ * 'cuda'). test/helpers/setup.ts makes it the default device of every test file.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type Device, device } from '../../lib/tensor/device.ts';
+
+const asked = process.env.ANNEAL_TEST_DEVICE ?? 'cpu';
+if (!['cpu', 'cuda', 'simulated'].includes(asked))
+  throw new Error(`ANNEAL_TEST_DEVICE is '${asked}'; known: cpu, cuda, simulated`);
+
+export const simulator = fileURLToPath(new URL('../../build/Release/libanneal-sim-cuda.so', import.meta.url));
+
+/** Why there is no simulated GPU here; undefined where there is one. CI has nvcc, and fails without (test/sim/present.test.ts). */
+export const withoutSimulator: string | undefined = (() => {
+  try {
+    execFileSync('nvcc', ['--version'], { stdio: 'ignore' });
+  } catch {
+    return 'nvcc is not installed';
+  }
+  return existsSync(simulator) ? undefined : 'the simulated GPU is not built: npm run build:simulator';
+})();
+
+/** The simulated GPU as device 'cuda'. The driver is chosen once per process: no test of a real GPU can share it. */
+export function withSimulatedGpu(): Device {
+  if (withoutSimulator) throw new Error(withoutSimulator);
+  process.env.ANNEAL_CUDA_DRIVER = simulator;
+  return device('cuda');
+}
+
+/** The device that this run of the suite tests. */
+export function deviceUnderTest(): Device {
+  if (asked === 'simulated') return withSimulatedGpu();
+  return device(asked as 'cpu' | 'cuda');
+}
