@@ -1,4 +1,13 @@
-import { AnnealError, ConfigError, checkOptions, DTypeError, GraphError } from '../native/errors.ts';
+import {
+  AnnealError,
+  ConfigError,
+  checkFunction,
+  checkList,
+  checkOptions,
+  DTypeError,
+  describe,
+  GraphError,
+} from '../native/errors.ts';
 import { upload } from '../native/run.ts';
 import { bind } from '../tensor/context.ts';
 import { fromHost } from '../tensor/create.ts';
@@ -25,6 +34,7 @@ const weightsOf = (output: number, size: number): Float64Array =>
   });
 
 function checkInputs(inputs: readonly Tensor[]): void {
+  if (!Array.isArray(inputs)) throw new ConfigError(`gradcheck: inputs must be a list of tensors, got ${describe(inputs)}`);
   inputs.forEach((x, i) => {
     if (!(x instanceof Tensor)) throw new DTypeError(`gradcheck: input ${i} is not a Tensor`);
     if (!isFloat(x.dtype)) return;
@@ -44,8 +54,9 @@ function checkInputs(inputs: readonly Tensor[]): void {
 function forward(fn: Checked, inputs: readonly Tensor[]): Tensor[] {
   const rng = { seed: 0, attempt: 0, rowOffset: 0, rows: 0, calls: new Map<string, number>(), inStep: false };
   const result = bind({ rng, precision: 'f32', grad: true }, () => fn(...inputs));
-  const outputs = result instanceof Tensor ? [result] : [...result];
+  const outputs = result instanceof Tensor ? [result] : checkList('gradcheck', "the function's result", result);
   return outputs.filter((t, k) => {
+    if (!(t instanceof Tensor)) throw new ConfigError(`gradcheck: output ${k} is no Tensor, but ${describe(t)}`);
     if (!isFloat(t.dtype)) return false;
     if (t.dtype !== 'f64')
       throw new DTypeError(`gradcheck: output ${k} ${show(t.shape)} is ${t.dtype}; f64 inputs must give f64 outputs.`);
@@ -131,7 +142,11 @@ function place(element: number, shape: Shape): string {
  * @throws AnnealError (code GRADCHECK) naming input, element, both values; DTypeError for inputs that are not f64
  */
 export async function gradcheck(fn: Checked, inputs: readonly Tensor[], options: GradcheckOptions = {}): Promise<number> {
+  checkFunction('gradcheck', 'the first argument', fn, 'gradcheck((x) => x.exp(), [x])');
   checkOptions('gradcheck', options, ['eps', 'tolerance']);
+  for (const [name, value] of Object.entries({ eps: options.eps, tolerance: options.tolerance }))
+    if (value != null && !(typeof value === 'number' && value > 0 && value < Infinity))
+      throw new ConfigError(`gradcheck: ${name} must be a number above 0, got ${describe(value)}`);
   checkInputs(inputs);
   const all = inputs.some((x) => x.requiresGrad) ? [] : inputs.filter((x) => isFloat(x.dtype));
   for (const x of all) x.requiresGrad = true;

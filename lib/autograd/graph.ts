@@ -1,7 +1,7 @@
-import { GraphError, ShapeError } from '../native/errors.ts';
+import { DTypeError, describe, GraphError, ShapeError } from '../native/errors.ts';
 import { current, enter, restore, type ScopeRecord } from '../tensor/context.ts';
 import { type Shape, sameShape, show } from '../tensor/shape.ts';
-import type { Storage, TapeNode, Tensor } from '../tensor/tensor.ts';
+import { type Storage, type TapeNode, Tensor } from '../tensor/tensor.ts';
 
 /** What a backward rule gets besides the gradient. */
 export interface Backward {
@@ -280,6 +280,8 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
     throw new GraphError(
       `backward: ${root} was not computed from anything that requires a gradient. Was it made under noGrad(), or from tensors without requiresGrad?`,
     );
+  if (seed !== undefined && !((seed as unknown) instanceof Tensor))
+    throw new DTypeError(`backward: the seed must be a Tensor of shape ${show(root.shape)}, got ${describe(seed)}`);
   if (!seed && root.size !== 1)
     throw new ShapeError(
       `backward: ${show(root.shape)} is not a scalar. Reduce it first (.sum(), .mean()), or pass the gradient of its shape.`,

@@ -1,8 +1,10 @@
 import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
 import { packedAttention } from '../ops/attention.ts';
 import { add } from '../ops/binary.ts';
+import { checkNumber, checkTensor } from '../ops/define.ts';
 import { feedForward } from '../ops/feedforward.ts';
 import { linear } from '../ops/linear.ts';
+import { checkApproximate } from '../ops/unary.ts';
 import { show } from '../tensor/shape.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import { Dropout } from './dropout.ts';
@@ -18,6 +20,7 @@ function checkHeads(where: string, dim: number, heads: number): void {
 }
 
 function checkInput(where: string, x: Tensor, dim: number): void {
+  checkTensor(where, x);
   if (x.ndim !== 3 || x.shape[2] !== dim) throw new ShapeError(`${where}: x must be [batch, time, ${dim}], got ${show(x.shape)}`);
 }
 
@@ -115,12 +118,13 @@ export class TransformerBlock extends Module {
     super();
     checkOptions('TransformerBlock', options, ['causal', 'dropout', 'approximate', 'bias']);
     checkHeads('TransformerBlock', embedDim, numHeads);
+    checkNumber('TransformerBlock', options.dropout ?? 0.1, 'dropout', 0, 1);
     const bias = options.bias ?? true;
     this.embedDim = embedDim;
     this.ln1 = new LayerNorm(embedDim, { bias });
     this.attn = new SelfAttention(embedDim, numHeads, options.causal ?? true, bias);
     this.ln2 = new LayerNorm(embedDim, { bias });
-    this.mlp = new FeedForward(embedDim, bias, options.approximate ?? 'none');
+    this.mlp = new FeedForward(embedDim, bias, checkApproximate('TransformerBlock', options.approximate));
     this.attnDropout = new Dropout(options.dropout ?? 0.1);
     this.mlpDropout = new Dropout(options.dropout ?? 0.1);
   }

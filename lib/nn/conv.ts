@@ -1,5 +1,5 @@
 import { ConfigError, checkOptions } from '../native/errors.ts';
-import { conv2d } from '../ops/conv.ts';
+import { conv2d, pair } from '../ops/conv.ts';
 import { avgPool2d, maxPool2d } from '../ops/pool.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
@@ -34,16 +34,14 @@ export class Conv2d extends Module {
     checkCount('Conv2d', 'groups', groups);
     if (inChannels % groups || outChannels % groups)
       throw new ConfigError(`Conv2d: groups ${groups} must divide inChannels ${inChannels} and outChannels ${outChannels}`);
-    const [kh, kw] = typeof kernelSize === 'number' ? [kernelSize, kernelSize] : kernelSize;
-    const shape = [
-      outChannels,
-      inChannels / groups,
-      checkCount('Conv2d', 'kernelSize', kh),
-      checkCount('Conv2d', 'kernelSize', kw),
-    ];
+    const [kh, kw] = pair('Conv2d', 'kernelSize', kernelSize, 1);
+    const shape = [outChannels, inChannels / groups, kh, kw];
     const bound = 1 / Math.sqrt(init.fans(shape).fanIn);
     this.weight = new Parameter(init.uniform(shape, bound));
     this.bias = (options.bias ?? true) ? new Parameter(init.uniform([outChannels], bound)) : null;
+    pair('Conv2d', 'stride', stride, 1);
+    pair('Conv2d', 'padding', padding, 0);
+    pair('Conv2d', 'dilation', dilation, 1);
     this.options = { stride, padding, dilation, groups };
   }
   forward(x: Tensor): Tensor {
@@ -65,7 +63,11 @@ abstract class Pool extends Module {
   readonly options: { kernelSize: Pair; stride?: Pair; padding?: Pair };
   constructor(kernelSize: Pair, options: PoolOptions = {}) {
     super();
-    checkOptions(new.target.name, options, ['stride', 'padding']);
+    const where = new.target.name;
+    checkOptions(where, options, ['stride', 'padding']);
+    pair(where, 'kernelSize', kernelSize, 1);
+    if (options.stride !== undefined) pair(where, 'stride', options.stride, 1);
+    if (options.padding !== undefined) pair(where, 'padding', options.padding, 0);
     this.options = { kernelSize, ...options };
   }
 }

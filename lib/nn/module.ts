@@ -1,6 +1,6 @@
 import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
 import { run } from '../native/run.ts';
-import { cast, dense, nativeOp } from '../ops/define.ts';
+import { cast, checkShapeIs, checkTensor, dense, nativeOp } from '../ops/define.ts';
 import { to as converted } from '../ops/unary.ts';
 import { type Device, type DeviceName, device } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
@@ -185,6 +185,8 @@ const countsBatches = (name: string, own: StateDict): boolean =>
 
 /** Writes a tensor's values, from whatever device, over another of the same shape, in stream order. */
 export function assign(to: Tensor, from: Tensor): void {
+  checkTensor('assign', to, 'the target');
+  checkShapeIs('assign', checkTensor('assign', from, 'the source'), to.shape, 'the source');
   scope(() => run(copyOp, [converted(cast(dense(from), to.dtype).detach(), to.device)], [to]));
   to.storage.version++;
 }

@@ -1,4 +1,4 @@
-import { ConfigError } from '../native/errors.ts';
+import { ConfigError, checkFunction } from '../native/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { ReLU } from './activation.ts';
 import { type Member, Module } from './module.ts';
@@ -44,6 +44,7 @@ export class Lambda extends Module {
   readonly fn: (x: Tensor) => Tensor;
   constructor(fn: (x: Tensor) => Tensor) {
     super();
+    checkFunction('Lambda', 'the argument', fn, 'new Lambda((x) => x.mul(2))');
     this.fn = fn;
   }
   forward(x: Tensor): Tensor {

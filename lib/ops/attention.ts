@@ -98,7 +98,7 @@ function prepare(op: string, plan: Plan, options: AttentionOptions): { attrs: nu
     -Number.MAX_VALUE,
     Number.MAX_VALUE,
   );
-  const mask = options.mask ? dense(checkTensor(op, options.mask, 'mask')) : null;
+  const mask = options.mask != null ? dense(checkTensor(op, options.mask, 'mask')) : null;
   const { batch, heads, kvHeads, tq, tk, d } = plan;
   const { draw, own } = dropoutAttributes(op, options.dropout, plan);
   const attrs = [

@@ -175,7 +175,7 @@ export function conv2d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   if (activation !== 'none' && activation !== 'relu')
     throw new ConfigError(`conv2d: activation must be 'none' or 'relu', got ${describe(activation)}`);
   const p = plan(x, weight, options);
-  if (bias) checkShapeIs('conv2d', checkFloat('conv2d', bias, 'bias'), [weight.shape[0] as number], 'bias');
+  if (bias != null) checkShapeIs('conv2d', checkFloat('conv2d', bias, 'bias'), [weight.shape[0] as number], 'bias');
 
   const a = toFormat(computeCopy(x), 'channelsLast');
   const w = toFormat(weightCopy(weight, a.dtype), 'contiguous');

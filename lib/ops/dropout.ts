@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { ConfigError, checkOptions, checkText, describe } from '../native/errors.ts';
 import { firstElement, nextDraw } from '../tensor/context.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
@@ -33,6 +33,7 @@ function checkDropout(op: string, x: Tensor, p: number, options: DropoutOptions)
   checkFloat(op, x);
   checkNumber(op, p, 'p', 0, 1);
   checkOptions(op, options, ['path']);
+  if (options.path !== undefined) checkText(op, 'path', options.path);
 }
 
 /** Everything dropped: zeros, and zeros as the gradient. */
@@ -121,6 +122,7 @@ const rowsPerChunk = (rows: number): number => Math.max(16, Math.ceil(rows / 64)
 export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
   checkOptions('fusedBias', options, ['bias', 'activation', 'p', 'residual', 'path']);
   const { activation = 'none', bias = null, residual = null } = options;
+  if (options.path !== undefined) checkText('fusedBias', 'path', options.path);
   const p = checkNumber('fusedBias', options.p ?? 0, 'p', 0, 1);
   checkFloat('fusedBias', x);
   checkDevice('fusedBias', x, bias, residual);
@@ -128,8 +130,8 @@ export function fusedBias(x: Tensor, options: FusedBiasOptions = {}): Tensor {
   if (code < 0)
     throw new ConfigError(`fusedBias: activation must be one of ${activations.join(', ')}, got ${describe(activation)}`);
   const width = x.ndim === 0 ? 1 : (x.shape[x.ndim - 1] as number);
-  if (bias) checkShapeIs('fusedBias', checkFloat('fusedBias', bias, 'bias'), [width], 'bias');
-  if (residual) checkShapeIs('fusedBias', checkFloat('fusedBias', residual, 'residual'), x.shape, 'residual');
+  if (bias != null) checkShapeIs('fusedBias', checkFloat('fusedBias', bias, 'bias'), [width], 'bias');
+  if (residual != null) checkShapeIs('fusedBias', checkFloat('fusedBias', residual, 'residual'), x.shape, 'residual');
 
   const vector = x.dtype === 'f64' ? 'f64' : 'f32';
   const plain = dense(x);

@@ -1,4 +1,4 @@
-import { checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
+import { checkOptions, DTypeError, describe, ShapeError } from '../native/errors.ts';
 import { show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { cast, checkDevice, checkFloat, checkTensor, dense, nativeOp, record, run, unwritten } from './define.ts';
@@ -29,7 +29,7 @@ export function embedding(indices: Tensor, weight: Tensor, options: EmbeddingOpt
   let padding = options.paddingIdx ?? -1;
   if (options.paddingIdx !== undefined) {
     if (!Number.isInteger(padding) || padding < -v || padding >= v)
-      throw new ShapeError(`embedding: paddingIdx ${padding} is not a row of weight ${show(weight.shape)}`);
+      throw new ShapeError(`embedding: paddingIdx ${describe(padding)} is not a row of weight ${show(weight.shape)}`);
     if (padding < 0) padding += v;
   }
   const at = dense(indices);

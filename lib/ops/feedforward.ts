@@ -1,9 +1,22 @@
-import { checkOptions } from '../native/errors.ts';
-import type { Tensor } from '../tensor/tensor.ts';
-import { cast, checkFloat, dense, nativeOp, record, records, run, unwritten } from './define.ts';
+import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { Tensor } from '../tensor/tensor.ts';
+import {
+  cast,
+  checkDevice,
+  checkFloat,
+  checkRank,
+  checkShapeIs,
+  dense,
+  nativeOp,
+  record,
+  records,
+  run,
+  unwritten,
+} from './define.ts';
 import { inputGradient, linear, type Types, weightGradients } from './linear.ts';
 import { product, rowsOf } from './matmul.ts';
 import { computeCopy, weightCopy } from './precision.ts';
+import { checkApproximate } from './unary.ts';
 
 /** A layer's weight [out, in] and bias [out]. */
 export interface Affine {
@@ -18,6 +31,13 @@ export interface FeedForwardOptions {
   residual?: Tensor;
 }
 
+function checkAffine(given: Affine, name: string): void {
+  if (given === null || typeof given !== 'object' || given instanceof Tensor)
+    throw new ConfigError(`feedForward: ${name} must be { weight, bias }, such as an nn.Linear, got ${describe(given)}`);
+  checkRank('feedForward', checkFloat('feedForward', given.weight, `${name}.weight`), 2, '[out, in]', `${name}.weight`);
+  if (given.bias != null) checkFloat('feedForward', given.bias, `${name}.bias`);
+}
+
 const gelu = nativeOp('gelu');
 const geluTanh = nativeOp('geluTanh');
 const geluBoth = nativeOp('gelu.both');
@@ -30,10 +50,21 @@ const geluTanhBoth = nativeOp('geluTanh.both');
 export function feedForward(x: Tensor, up: Affine, down: Affine, options: FeedForwardOptions = {}): Tensor {
   checkFloat('feedForward', x);
   checkOptions('feedForward', options, ['approximate', 'residual']);
-  const { approximate = 'none', residual } = options;
+  const approximate = checkApproximate('feedForward', options.approximate);
+  const { residual } = options;
+  checkAffine(up, 'up');
+  checkAffine(down, 'down');
+  const [hiddenWidth, width] = [up.weight.shape[0] as number, down.weight.shape[0] as number];
+  checkShapeIs('feedForward', up.weight, [hiddenWidth, x.shape.at(-1) ?? 0], 'up.weight');
+  checkShapeIs('feedForward', down.weight, [width, hiddenWidth], 'down.weight');
+  if (up.bias) checkShapeIs('feedForward', up.bias, [hiddenWidth], 'up.bias');
+  if (down.bias) checkShapeIs('feedForward', down.bias, [width], 'down.bias');
+  if (residual != null)
+    checkShapeIs('feedForward', checkFloat('feedForward', residual, 'residual'), [...x.shape.slice(0, -1), width], 'residual');
+  checkDevice('feedForward', x, up.weight, up.bias, down.weight, down.bias, residual);
   const given = [up.weight, up.bias, down.weight, down.bias, residual].filter((t): t is Tensor => t != null);
   const keep = records([x, ...given]);
-  // The first layer without a tape of its own; linear checks what it is given.
+  // The first layer without a tape of its own.
   const a = dense(computeCopy(x));
   const w1 = dense(weightCopy(up.weight, a.dtype));
   const hidden = linear(a.detach(), w1.detach(), up.bias?.detach() ?? null);

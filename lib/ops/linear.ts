@@ -65,20 +65,21 @@ export function weightGradients(g: Tensor, x: Tensor, types: Types, back: Backwa
 function checkLinear(x: Tensor, weight: Tensor, bias: Tensor | null, options: LinearOptions): void {
   checkFloat('linear', x);
   checkFloat('linear', weight, 'weight');
-  checkDevice('linear', x, weight, bias, options.residual);
   checkOptions('linear', options, ['activation', 'residual']);
+  checkDevice('linear', x, weight, bias, options.residual);
   const { activation = 'none', residual } = options;
   if (!['none', 'relu', 'gelu'].includes(activation))
     throw new ConfigError(`linear: activation must be 'none', 'relu' or 'gelu', got ${describe(activation)}`);
-  if (residual && activation !== 'none') throw new ConfigError('linear: a residual goes without an activation');
+  if (residual != null && activation !== 'none') throw new ConfigError('linear: a residual goes without an activation');
   if (weight.ndim !== 2) throw new ShapeError(`linear: weight must be [out, in], got ${show(weight.shape)}`);
   const [n, k] = weight.shape as [number, number];
   if (x.ndim === 0 || x.shape[x.ndim - 1] !== k)
     throw new ShapeError(
       `linear: x ${show(x.shape)} must end in ${k}, the inputs of weight ${show(weight.shape)}. A flatten, or another layer size, may be missing.`,
     );
-  if (bias) checkShapeIs('linear', checkFloat('linear', bias, 'bias'), [n], 'bias');
-  if (residual) checkShapeIs('linear', checkFloat('linear', residual, 'residual'), [...x.shape.slice(0, -1), n], 'residual');
+  if (bias != null) checkShapeIs('linear', checkFloat('linear', bias, 'bias'), [n], 'bias');
+  if (residual != null)
+    checkShapeIs('linear', checkFloat('linear', residual, 'residual'), [...x.shape.slice(0, -1), n], 'residual');
 }
 
 /**

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, DTypeError, describe, ShapeError } from '../native/errors.ts';
 import { type DType, isFloat, promote } from '../tensor/dtype.ts';
 import { checkAxis, type Shape, sameShape, show } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
@@ -66,6 +66,10 @@ function meanOf(terms: readonly LossTerm[]): Tensor {
 export class Loss {
   readonly terms: readonly LossTerm[];
   constructor(terms: readonly LossTerm[]) {
+    if (!Array.isArray(terms) || !terms.every((t: Partial<LossTerm> | null | undefined) => t?.sum instanceof Tensor))
+      throw new ConfigError(
+        `Loss: a loss is made by a function of losses, or by lossTerm(sum, count), not of ${describe(terms)}`,
+      );
     this.terms = terms;
   }
   /** The loss weighted by a number. */
@@ -130,7 +134,7 @@ function axisLast(x: Tensor, axis: number): Tensor {
 }
 
 function checkClassWeight(weight: Tensor | undefined, classes: number, wide: DType): Tensor | null {
-  if (!weight) return null;
+  if (weight === undefined || weight === null) return null;
   checkFloat('crossEntropy', weight, 'weight');
   if (!sameShape(weight.shape, [classes]))
     throw new ShapeError(`crossEntropy: weight must be one number per class, [${classes}], got ${show(weight.shape)}`);
@@ -167,6 +171,7 @@ export function crossEntropy(logits: Tensor, target: Tensor, options: CrossEntro
   const axis = checkAxis('crossEntropy', options.axis ?? -1, logits.ndim);
   const smoothing = checkNumber('crossEntropy', options.labelSmoothing ?? 0, 'labelSmoothing', 0, 1);
   const ignore = checkNumber('crossEntropy', options.ignoreIndex ?? -100, 'ignoreIndex', -(2 ** 31), 2 ** 31 - 1);
+  if (!Number.isInteger(ignore)) throw new ConfigError(`crossEntropy: ignoreIndex must be a whole number, got ${ignore}`);
   const soft = isFloat(target.dtype);
   if (soft && options.ignoreIndex !== undefined)
     throw new ConfigError('crossEntropy: ignoreIndex applies to class indices, and the target is a float distribution');
@@ -286,7 +291,8 @@ export interface BceOptions {
 /** Binary cross-entropy of logits with targets from 0 to 1; count: elements, weights or not. */
 export function bceWithLogits(logits: Tensor, target: Tensor, options: BceOptions = {}): Loss {
   checkOptions('bceWithLogits', options, ['weight', 'posWeight']);
-  for (const name of ['weight', 'posWeight'] as const) if (options[name]) checkFloat('bceWithLogits', options[name], name);
+  for (const name of ['weight', 'posWeight'] as const)
+    if (options[name] != null) checkFloat('bceWithLogits', options[name], name);
   const { weight, posWeight } = options;
   return elementwise(bceKernels, logits, target, elements, { weight, positive: posWeight });
 }

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, ShapeError } from '../native/errors.ts';
 import { isFloat } from '../tensor/dtype.ts';
 import { checkAxes, reducedShape, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -177,7 +177,7 @@ function argExtreme(name: 'argmax' | 'argmin', sign: number): (x: Tensor, option
     checkTensor(name, x);
     checkOptions(name, options, ['axis', 'keepDims']);
     if (options.axis !== undefined && typeof options.axis !== 'number')
-      throw new ConfigError(`${name}: axis must be one number, got ${show(options.axis as readonly number[])}`);
+      throw new ConfigError(`${name}: axis must be one number, got ${describe(options.axis)}`);
     const axes = checkAxes(name, options.axis, x.ndim);
     checkSome(name, x, axes);
     const p = plan(widened(x), axes, !!options.keepDims, options.axis === undefined);
@@ -234,11 +234,13 @@ const varianceOp = nativeOp('variance');
 const varianceGrad = nativeOp('variance.grad');
 
 /** Variance over `axis`: squared deviations over n - correction. Computed about the mean, so that a far mean costs no digits. */
-export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
-  checkFloat('variance', x);
-  checkOptions('variance', options, ['axis', 'keepDims', 'correction']);
-  const correction = checkNumber('variance', options.correction ?? 1, 'correction', 0);
-  const p = plan(x, checkAxes('variance', options.axis, x.ndim), !!options.keepDims);
+export const variance = (x: Tensor, options: VarianceOptions = {}): Tensor => varianceAs('variance', x, options);
+
+function varianceAs(where: string, x: Tensor, options: VarianceOptions): Tensor {
+  checkFloat(where, x);
+  checkOptions(where, options, ['axis', 'keepDims', 'correction']);
+  const correction = checkNumber(where, options.correction ?? 1, 'correction', 0);
+  const p = plan(x, checkAxes(where, options.axis, x.ndim), !!options.keepDims);
   const scale = 1 / Math.max(0, p.count - correction);
   const out = unwritten(p.shape, x.dtype, x.device);
   const means = unwritten(p.shape, wide(x), x.device);
@@ -251,7 +253,7 @@ export function variance(x: Tensor, options: VarianceOptions = {}): Tensor {
 }
 
 /** Standard deviation: the square root of `variance`. */
-export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => variance(x, options).sqrt();
+export const std = (x: Tensor, options: VarianceOptions = {}): Tensor => varianceAs('std', x, options).sqrt();
 
 declare module '../tensor/tensor.ts' {
   interface Tensor {

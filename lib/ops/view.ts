@@ -1,6 +1,5 @@
 import { ShapeError } from '../native/errors.ts';
-import { bytesOf } from '../tensor/dtype.ts';
-import { checkAxis, inferShape, type Shape, show } from '../tensor/shape.ts';
+import { checkAxis, inferShape, show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { attach, checkTensor, dense, record } from './define.ts';
 
@@ -43,14 +42,6 @@ export function squeeze(x: Tensor, axis?: number): Tensor {
   const at = checkAxis('squeeze', axis, x.ndim);
   if (x.shape[at] !== 1) throw new ShapeError(`squeeze: dimension ${axis} of ${show(x.shape)} is not 1`);
   return reshape(x, [...x.shape.slice(0, at), ...x.shape.slice(at + 1)]);
-}
-
-/** Rows `start` to `end` (excluded) of the first dimension, as a view without a gradient rule of its own; lib/ops/index.ts has slices with gradients. */
-export function rows(x: Tensor, start: number, end: number): Tensor {
-  const [n, ...rest] = dense(x).shape as [number, ...number[]];
-  if (!(start >= 0 && start <= end && end <= n)) throw new ShapeError(`rows: ${start} to ${end} of ${show(x.shape)}`);
-  const step = rest.reduce((p, d) => p * d, 1);
-  return dense(x).alias([end - start, ...rest] as Shape, x.offset + start * step * bytesOf(x.dtype));
 }
 
 declare module '../tensor/tensor.ts' {

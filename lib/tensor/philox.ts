@@ -61,12 +61,18 @@ export function hashStream(text: string): number {
 }
 
 /** The key [lo, hi] of a seed: its 64 bits, two's complement. Throws ConfigError unless the seed is an integer. */
-export function seedKey(seed: number | bigint): [number, number] {
+export function seedKey(seed: number | bigint, where = 'PhiloxStream'): [number, number] {
   if (typeof seed !== 'bigint' && !Number.isSafeInteger(seed)) {
-    throw new ConfigError(`seed: expected a safe integer or a bigint, got ${describe(seed)}. Use for example seed: 1.`);
+    throw new ConfigError(`${where}: seed: expected a safe integer or a bigint, got ${describe(seed)}. Use for example seed: 1.`);
   }
   const bits = BigInt.asUintN(64, BigInt(seed));
   return [Number(bits & 0xffffffffn), Number(bits >> 32n)];
+}
+
+/** Throws ConfigError unless `value` is a whole number >= 0. */
+function checkWhole(name: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new ConfigError(`PhiloxStream: ${name}: expected a whole number >= 0, got ${describe(value)}.`);
 }
 
 /**
@@ -83,12 +89,15 @@ export class PhiloxStream {
 
   constructor(seed: number | bigint, stream: number | string, attempt = 0) {
     this.#key = seedKey(seed);
+    if (typeof stream !== 'string') checkWhole('stream', stream);
+    checkWhole('attempt', attempt);
     this.#stream = typeof stream === 'string' ? hashStream(stream) : stream >>> 0;
     this.#attempt = attempt >>> 0;
   }
 
   /** The word of any element (an integer below 2^53); does not move the sequence. */
   wordAt(element: number): number {
+    if (typeof element !== 'number' || !(element >= 0) || element % 1 !== 0) checkWhole('wordAt', element);
     const block = Math.floor(element / 4);
     if (block !== this.#at) {
       const hi = Math.floor(block / 2 ** 32);
@@ -100,6 +109,7 @@ export class PhiloxStream {
 
   /** Makes `element` the next one drawn. */
   seek(element: number): this {
+    checkWhole('seek', element);
     this.#next = element;
     return this;
   }
@@ -116,8 +126,8 @@ export class PhiloxStream {
 
   /** An unbiased integer in [0, n), 1 <= n < 2^32: Lemire's multiply with rejection, so it may draw more than one word. */
   below(n: number): number {
-    if (!(n >= 1 && n <= 0xffffffff) || !Number.isInteger(n)) {
-      throw new ConfigError(`below(n): n must be an integer from 1 to 2^32 - 1, got ${describe(n)}.`);
+    if (!Number.isInteger(n) || n < 1 || n > 0xffffffff) {
+      throw new ConfigError(`PhiloxStream.below: n must be an integer from 1 to 2^32 - 1, got ${describe(n)}.`);
     }
     let word = this.word();
     if (Math.imul(word, n) >>> 0 < n) {
@@ -142,6 +152,7 @@ export class PhiloxStream {
 
   /** The numbers 0 to n-1 in an order drawn from this stream. */
   permutation(n: number): Uint32Array {
+    checkWhole('permutation', n);
     const order = Uint32Array.from({ length: n }, (_, i) => i);
     this.shuffle(order);
     return order;

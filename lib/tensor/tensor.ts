@@ -72,7 +72,15 @@ export class Tensor implements Operand {
 
   /** Use `tensor()`, `zeros()` and their like. `storage` is taken over, not retained. */
   constructor(storage: Storage, shape: Shape, dtype: DType, on: Device, format: Format = 'contiguous', offset = 0) {
-    if (!(storage instanceof Storage && Array.isArray(shape) && on instanceof Device && codeOf(dtype) !== undefined))
+    if (
+      !(
+        storage instanceof Storage &&
+        Array.isArray(shape) &&
+        on instanceof Device &&
+        typeof dtype === 'string' &&
+        codeOf(dtype) !== undefined
+      )
+    )
       throw new ConfigError('Tensor: tensors are not made with new. Use tensor([1, 2]), zeros([2]) and their like.');
     this.storage = storage;
     this.shape = shape;

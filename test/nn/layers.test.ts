@@ -247,7 +247,11 @@ test('what a layer refuses', () => {
       ConfigError,
       /LayerNorm: normalizedShape must be a whole number above 0, got undefined/,
     ],
-    [() => nn.init.xavierUniform(undefined as never), ShapeError, /init: a shape is an array of whole numbers, got undefined/],
+    [
+      () => nn.init.xavierUniform(undefined as never),
+      ShapeError,
+      /init\.xavierUniform: a shape is an array of whole numbers, got undefined/,
+    ],
     [() => new nn.Dropout(1.5), ConfigError, /p must be a number from 0 to 1, got 1\.5/],
     [() => new nn.Embedding(3, 2, { paddingIdx: 3 }), ConfigError, /paddingIdx must be a row from -3 to 2, got 3/],
     [() => new nn.MultiheadAttention(10, 3), ConfigError, /numHeads 3 must divide embedDim 10/],
