@@ -1,4 +1,4 @@
-import { DataError, describe } from '../native/errors.ts';
+import { checkFunction, DataError, describe } from '../native/errors.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { allocate, checkHostArray, dtypeOfArray, type HostArray, sizeOf } from './host.ts';
 
@@ -15,6 +15,9 @@ export function toDevice<T, K extends string>(
   batch: HostBatch<K>,
   makeTensor: (array: HostArray, name: string) => T,
 ): Batch<T, K> {
+  if (batch === null || typeof batch !== 'object' || Array.isArray(batch) || ArrayBuffer.isView(batch))
+    throw new DataError(`data.toDevice: expected a batch of columns, as a loader gives, got ${describe(batch)}.`);
+  checkFunction('data.toDevice', 'the second argument', makeTensor, '({ data, shape, dtype }) => tensor(data, { shape, dtype })');
   const out: Record<string, unknown> = {};
   for (const [name, value] of Object.entries<unknown>(batch)) {
     out[name] = name === 'ids' ? value : makeTensor(value as HostArray, name);

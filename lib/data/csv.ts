@@ -1,8 +1,9 @@
-import { ConfigError, checkOptions, DataError, describe, didYouMean } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, DataError, describe, didYouMean } from '../native/errors.ts';
 import { CsvRecords } from './csv-records.ts';
 import { TensorDataset } from './dataset.ts';
 import { inspectFile, readChunks } from './files.ts';
 import { allocate, type TypedArray } from './host.ts';
+import { checkInteger } from './options.ts';
 
 /** Options of `csv`. */
 export interface CsvOptions {
@@ -33,6 +34,8 @@ export class CsvDataset extends TensorDataset<'x' | 'y'> {
   readonly classes: readonly string[] | undefined;
   constructor(columns: ConstructorParameters<typeof TensorDataset>[0], names: readonly string[], classes?: readonly string[]) {
     super(columns as ConstructorParameters<typeof TensorDataset<'x' | 'y'>>[0]);
+    checkList('CsvDataset', 'names', names);
+    if (classes !== undefined) checkList('CsvDataset', 'classes', classes);
     this.names = names;
     this.classes = classes;
   }
@@ -179,6 +182,11 @@ class Table {
 function checkCsvOptions(options: CsvOptions): void {
   checkOptions('data.csv', options, ['header', 'columns', 'label', 'delimiter', 'dtype', 'labelType', 'missing', 'maxField']);
   const { delimiter = ',', dtype = 'f32', labelType, missing, header } = options;
+  if (options.columns !== undefined) checkList('data.csv', 'columns', options.columns);
+  for (const c of [...(options.columns ?? []), ...(options.label === undefined ? [] : [options.label])])
+    if (typeof c !== 'string' && !(Number.isInteger(c) && c >= 0))
+      throw new ConfigError(`data.csv: a column is named by its name or its number from 0, got ${describe(c)}.`);
+  if (options.maxField !== undefined) checkInteger('data.csv', 'maxField', options.maxField, 1);
   if (typeof delimiter !== 'string' || delimiter.length !== 1 || '"\r\n'.includes(delimiter)) {
     throw new ConfigError(
       `data.csv: delimiter must be one character other than a quote or a line end, got ${describe(delimiter)}.`,

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, DataError, describe, didYouMean } from '../native/errors.ts';
+import { ConfigError, checkOptions, checkText, DataError, describe, didYouMean } from '../native/errors.ts';
 import { checkDType, type DType } from '../tensor/dtype.ts';
 import { allocate, checkHostArray, dtypeOfArray, type HostArray, sizeOf, type TypedArray, toShared } from './host.ts';
 
@@ -59,8 +59,9 @@ export interface Column {
 export type Row<K extends string = string> = { readonly [name in K]: HostArray };
 
 function source(name: string, column: Column): ColumnSource {
-  const where = `column "${name}"`;
-  if (name === 'ids') throw new ConfigError('a column cannot be called "ids": batches keep the sample ids there. Rename it.');
+  const where = `TensorDataset: column "${name}"`;
+  if (name === 'ids')
+    throw new ConfigError('TensorDataset: a column cannot be called "ids": batches keep the sample ids there. Rename it.');
   if (typeof column !== 'object' || column === null)
     throw new DataError(`${where}: expected { data, shape }, got ${describe(column)}.`);
   checkOptions(where, column, ['data', 'shape', 'dtype', 'encoding']);
@@ -70,6 +71,7 @@ function source(name: string, column: Column): ColumnSource {
   if (!(size >= 1) || !Number.isSafeInteger(size)) {
     throw new DataError(`${where}: the shape of one sample must be positive integers, got ${describe(shape)}.`);
   }
+  if (!ArrayBuffer.isView(column.data)) dtypeOfArray(where, column.data);
   const length = column.data.length / size;
   if (!Number.isInteger(length)) {
     throw new DataError(
@@ -92,15 +94,26 @@ export class TensorDataset<K extends string = string> implements Dataset<Row<K>>
   readonly #rows: Uint32Array | undefined; // a view's rows; undefined for all of them
 
   constructor(columns: { readonly [name in K]: Column } | readonly ColumnSource[], rows?: Uint32Array) {
+    if (columns === null || typeof columns !== 'object' || ArrayBuffer.isView(columns))
+      throw new DataError(
+        `TensorDataset: expected columns by name, for example { x: { data, shape: [4] } }, got ${describe(columns)}.`,
+      );
+    if (Array.isArray(columns) && !columns.every((c: Partial<ColumnSource> | null) => ArrayBuffer.isView(c?.data)))
+      throw new DataError(`TensorDataset: expected columns by name, for example { x: { data, shape: [4] } }, got a list.`);
+    if (rows !== undefined && !(rows instanceof Uint32Array))
+      throw new DataError(`TensorDataset: rows must be a Uint32Array, got ${describe(rows)}. To pick samples, use select(ids).`);
     this.sources = Array.isArray(columns)
       ? columns
       : Object.entries<Column>(columns as Record<string, Column>).map(([name, column]) => source(name, column));
     const first = this.sources[0];
-    if (!first) throw new DataError('a dataset needs at least one column, for example { x: { data, shape: [4] } }.');
+    if (!first)
+      throw new DataError('TensorDataset: a dataset needs at least one column, for example { x: { data, shape: [4] } }.');
     const total = first.data.length / first.step;
     for (const s of this.sources) {
       if (s.data.length / s.step === total) continue;
-      throw new DataError(`column "${s.name}" has ${s.data.length / s.step} samples, but column "${first.name}" has ${total}.`);
+      throw new DataError(
+        `TensorDataset: column "${s.name}" has ${s.data.length / s.step} samples, but column "${first.name}" has ${total}.`,
+      );
     }
     this.#rows = rows;
     this.length = rows ? rows.length : total;
@@ -116,6 +129,7 @@ export class TensorDataset<K extends string = string> implements Dataset<Row<K>>
   }
 
   locate(ids: ArrayLike<number>): Uint32Array {
+    checkIds('TensorDataset', ids);
     const positions = new Uint32Array(ids.length);
     for (let k = 0; k < positions.length; k++) {
       const id = ids[k] as number;
@@ -127,11 +141,14 @@ export class TensorDataset<K extends string = string> implements Dataset<Row<K>>
 
   /** A column by name: one source, in stored order (a view's rows are those of `locate`). Throws DataError if there is none. */
   column(name: string): ColumnSource {
+    checkText('TensorDataset.column', 'the name', name);
     const found = this.sources.find((s) => s.name === name);
     if (found) return found;
     const names = this.sources.map((s) => s.name);
     const near = didYouMean(name, names);
-    throw new DataError(`no column "${name}". ${near ? `Did you mean "${near}"?` : `Columns: ${names.join(', ')}.`}`);
+    throw new DataError(
+      `TensorDataset: no column "${name}". ${near ? `Did you mean "${near}"?` : `Columns: ${names.join(', ')}.`}`,
+    );
   }
 
   /** A view of the samples with these ids, on the same memory. */
@@ -143,10 +160,23 @@ export class TensorDataset<K extends string = string> implements Dataset<Row<K>>
 /** TensorDataset under its other common name. */
 export { TensorDataset as ArrayDataset };
 
+/** Throws DataError unless `ids` is a list of numbers; whether each is a sample is seen where it is looked up. */
+function checkIds(where: string, ids: ArrayLike<number>): void {
+  if (!Array.isArray(ids) && !(ArrayBuffer.isView(ids) && 'length' in ids))
+    throw new DataError(`${where}: expected a list of sample ids, got ${describe(ids)}.`);
+}
+
 function checkIndex(i: number, length: number): void {
   if (!Number.isInteger(i) || i < 0 || i >= length) {
-    throw new DataError(`sample ${i} does not exist: the dataset has ${length} samples, 0 to ${length - 1}.`);
+    throw new DataError(`dataset: sample ${describe(i)} does not exist: the dataset has ${length} samples, 0 to ${length - 1}.`);
   }
+}
+
+/** Throws ConfigError unless `dataset` is map-style. */
+export function checkDataset(where: string, dataset: Dataset): void {
+  const { length, get } = Object(dataset) as Partial<Dataset>;
+  if (typeof get !== 'function' || !Number.isSafeInteger(length))
+    throw new ConfigError(`${where}: expected a dataset ({ length, get }), got ${describe(dataset)}.`);
 }
 
 class SubsetDataset<S> implements Dataset<S> {
@@ -183,6 +213,8 @@ class ConcatDataset<S> implements Dataset<S> {
 export function subset<K extends string>(dataset: TensorDataset<K>, ids: ArrayLike<number>): TensorDataset<K>;
 export function subset<S>(dataset: Dataset<S>, ids: ArrayLike<number>): Dataset<S>;
 export function subset<S>(dataset: Dataset<S>, ids: ArrayLike<number>): Dataset<S> {
+  checkDataset('data.subset', dataset);
+  checkIds('data.subset', ids);
   if (dataset instanceof TensorDataset) return dataset.select(ids) as unknown as Dataset<S>;
   for (let k = 0; k < ids.length; k++) checkIndex(ids[k] as number, dataset.length);
   return new SubsetDataset(dataset, ids);
@@ -192,8 +224,10 @@ export function subset<S>(dataset: Dataset<S>, ids: ArrayLike<number>): Dataset<
 export function concat<K extends string>(datasets: readonly TensorDataset<K>[]): TensorDataset<K>;
 export function concat<S>(datasets: readonly Dataset<S>[]): Dataset<S>;
 export function concat(datasets: readonly Dataset[]): Dataset {
+  if (!Array.isArray(datasets) || datasets.length === 0)
+    throw new ConfigError(`data.concat: expected at least one dataset in a list, got ${describe(datasets)}.`);
+  for (const d of datasets) checkDataset('data.concat', d);
   const first = datasets[0];
-  if (!first) throw new ConfigError('data.concat: expected at least one dataset, got an empty list.');
   if (!datasets.every((d): d is TensorDataset => d instanceof TensorDataset)) return new ConcatDataset(datasets);
   const columns = (first as TensorDataset).sources.map((s): ColumnSource => {
     const parts = datasets.map((d) => ({

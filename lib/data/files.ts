@@ -13,6 +13,12 @@ export interface DataFile {
   readonly gzip: boolean;
 }
 
+/** A limit on bytes: a number above 0. */
+export function checkBytes(where: string, maxBytes: number): number {
+  if (typeof maxBytes === 'number' && maxBytes > 0) return maxBytes;
+  throw new ConfigError(`${where}: maxBytes must be a number of bytes above 0, got ${describe(maxBytes)}.`);
+}
+
 /** Finds out what `path` is. Throws DataError unless it is a regular file that can be read, so that a pipe or device never hangs a reader. */
 export async function inspectFile(where: string, path: string | URL): Promise<DataFile> {
   if (typeof path !== 'string' && !(path instanceof URL)) {

@@ -1,6 +1,6 @@
 import { checkOptions, DataError } from '../native/errors.ts';
 import type { DType } from '../tensor/dtype.ts';
-import { type DataFile, inspectFile, readChunks } from './files.ts';
+import { checkBytes, type DataFile, inspectFile, readChunks } from './files.ts';
 import { allocate, type HostArray, type TypedArray } from './host.ts';
 
 interface Element {
@@ -109,6 +109,7 @@ class Filler {
  */
 export async function idx(path: string | URL, options: IdxOptions = {}): Promise<HostArray> {
   checkOptions('data.idx', options, ['maxBytes']);
+  const maxBytes = checkBytes('data.idx', options.maxBytes ?? 2 ** 33);
   const file = await inspectFile('data.idx', path);
   const fail = (what: string) =>
     new DataError(`data.idx: ${file.path}: ${what}. Fetch the file again, or check that it is the right one.`);
@@ -121,7 +122,7 @@ export async function idx(path: string | URL, options: IdxOptions = {}): Promise
       head = Buffer.concat([head, chunk]);
       header = parseHeader(fail, head);
       if (!header) continue;
-      checkSize(fail, header, file, options.maxBytes ?? 2 ** 33);
+      checkSize(fail, header, file, maxBytes);
       filler = new Filler(header.element, header.count);
       piece = head.subarray(header.bytes);
       head = undefined;

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { checkOptions, DataError } from '../native/errors.ts';
+import { checkOptions, checkText, DataError } from '../native/errors.ts';
 import { type Encoding, TensorDataset } from './dataset.ts';
 import type { HostArray } from './host.ts';
 import { idx } from './idx.ts';
@@ -79,6 +79,7 @@ function digits(path: string, labels: HostArray): Int32Array {
  */
 export async function mnist(options: MnistOptions = {}): Promise<Mnist> {
   checkOptions('data.mnist', options, ['dir', 'normalize']);
+  if (options.dir !== undefined) checkText('data.mnist', 'dir', options.dir);
   const dir = locate(options.dir);
   const encoding: Encoding = options.normalize === false ? { scale: 1 / 255 } : { scale: 1 / 255, mean: [0.1307], std: [0.3081] };
   const [train, test] = await Promise.all([load(dir, 'train', encoding), load(dir, 't10k', encoding)]);

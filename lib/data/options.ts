@@ -88,6 +88,9 @@ function checkTransform(list: unknown): Pick<Settings, 'functions' | 'transforms
 /** Checks the options and fills in the defaults. Throws ConfigError. */
 export function settle(options: LoaderOptions, stream: boolean): Settings {
   checkOptions('data.loader', options, names);
+  const { dtypes: given } = options ?? {};
+  if (given !== undefined && (given === null || typeof given !== 'object' || Array.isArray(given)))
+    throw new ConfigError(`data.loader: dtypes must be an object such as { y: 'i32' }, got ${describe(given)}.`);
   const { shuffle = false, seed = 0, collate, dtypes = {}, badSamples = 'error' } = options ?? {};
   const where = 'data.loader';
   let buffer = 1024;
@@ -99,7 +102,7 @@ export function settle(options: LoaderOptions, stream: boolean): Settings {
       );
     buffer = checkInteger(where, 'shuffle.buffer', shuffle.buffer, 1);
   } else checkBoolean('shuffle', shuffle);
-  seedKey(seed);
+  seedKey(seed, 'data.loader');
   for (const [name, dtype] of Object.entries(dtypes)) checkDType(`data.loader: dtypes.${name}`, dtype);
   if (collate !== undefined && typeof collate !== 'function')
     throw new ConfigError(`data.loader: collate must be a function, got ${describe(collate)}.`);

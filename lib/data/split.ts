@@ -1,6 +1,6 @@
 import { ConfigError, checkOptions, DataError, describe } from '../native/errors.ts';
-import { PhiloxStream } from '../tensor/philox.ts';
-import { type Dataset, subset, TensorDataset } from './dataset.ts';
+import { PhiloxStream, seedKey } from '../tensor/philox.ts';
+import { checkDataset, type Dataset, subset, TensorDataset } from './dataset.ts';
 
 /** Options of `split`. */
 export interface SplitOptions {
@@ -102,6 +102,11 @@ export function split<D extends Dataset, const N extends readonly number[]>(
   options: SplitOptions = {},
 ): Parts<D, N> {
   checkOptions('data.split', options, ['stratify', 'seed']);
+  checkDataset('data.split', dataset);
+  const { stratify } = options;
+  seedKey(options.seed ?? 0, 'data.split');
+  if (stratify !== undefined && typeof stratify !== 'string' && !Array.isArray(stratify) && !ArrayBuffer.isView(stratify))
+    throw new ConfigError(`data.split: stratify must be a column's name or the labels, got ${describe(stratify)}.`);
   if (!Array.isArray(sizes) || sizes.length === 0 || sizes.some((n) => !Number.isInteger(n) || n < 0)) {
     throw new ConfigError(`data.split: sizes must be integers >= 0, got ${describe(sizes)}. For example [55_000, 5_000].`);
   }

@@ -1,7 +1,7 @@
-import { ConfigError, checkOptions, DataError, describe } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, DataError, describe } from '../native/errors.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import type { ColumnBacked, ColumnSource, Dataset, Row, SampleContext } from './dataset.ts';
-import { inspectFile, readChunks } from './files.ts';
+import { checkBytes, inspectFile, readChunks } from './files.ts';
 import { type HostArray, toShared } from './host.ts';
 
 /** Options of `text`. */
@@ -13,7 +13,7 @@ export interface TextOptions {
 /** Reads a UTF-8 text file, plain or gzip; a byte order mark is dropped. Throws DataError naming the file, and the bytes that are not UTF-8. */
 export async function text(path: string | URL, options: TextOptions = {}): Promise<string> {
   checkOptions('data.text', options, ['maxBytes']);
-  const maxBytes = options.maxBytes ?? 2 ** 28;
+  const maxBytes = checkBytes('data.text', options.maxBytes ?? 2 ** 28);
   const file = await inspectFile('data.text', path);
   const decoder = new TextDecoder('utf-8', { fatal: true });
   const pieces: string[] = [];
@@ -53,6 +53,7 @@ export interface CharTokens {
 export function charTokens(source: string, options: { vocabulary?: readonly string[] } = {}): CharTokens {
   checkOptions('data.charTokens', options, ['vocabulary']);
   if (typeof source !== 'string') throw new DataError(`data.charTokens: expected a string, got ${describe(source)}.`);
+  if (options.vocabulary !== undefined) checkList('data.charTokens', 'vocabulary', options.vocabulary);
   const codePoint = (c: string) => c.codePointAt(0) as number;
   const vocabulary = options.vocabulary ?? [...new Set(source)].sort((a, b) => codePoint(a) - codePoint(b));
   const index = new Map(vocabulary.map((c, i) => [c, i]));
@@ -133,7 +134,7 @@ export class TextWindows implements Dataset<Row<'x' | 'y'>>, ColumnBacked {
     const stream = this.random ? new PhiloxStream(seed, 'data/windows', epoch) : undefined;
     return Uint32Array.from(ids, (id) => {
       if (!Number.isInteger(id) || id < 0 || id >= this.length) {
-        throw new DataError(`window ${id} does not exist: there are ${this.length} windows, 0 to ${this.length - 1}.`);
+        throw new DataError(`window ${describe(id)} does not exist: there are ${this.length} windows, 0 to ${this.length - 1}.`);
       }
       return stream ? stream.seek(id * 4).below(this.#starts) : id * this.block;
     });

@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { DataError } from '../native/errors.ts';
+import { checkText, DataError } from '../native/errors.ts';
 import { formatRecord, type HistoryRecord, type Sink } from './history.ts';
 
 /**
@@ -21,7 +21,7 @@ export class JsonLinesSink implements Sink {
 
   /** `path` is created with its folder when the first line is written. */
   constructor(path: string) {
-    this.path = path;
+    this.path = checkText('JsonLinesSink', 'the path', path);
   }
 
   begin(attempt: number, from: number): void {

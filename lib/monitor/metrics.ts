@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, DataError, describe, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, DataError, describe, ShapeError } from '../native/errors.ts';
 
 /** Class indices on the host, one a sample. -1 as a prediction is 'none': the model's output was NaN. */
 export type Classes = Int32Array | readonly number[];
@@ -28,8 +28,24 @@ export interface ConfusionOptions {
   zeroDivision?: number;
 }
 
+const isClasses = (v: unknown): v is Classes => Array.isArray(v) || (ArrayBuffer.isView(v) && 'length' in v);
+
+function checkClasses(where: string, predictions: Classes, targets: Classes): void {
+  for (const [name, v] of Object.entries({ predictions, targets }))
+    if (!isClasses(v))
+      throw new ConfigError(
+        `${where}: ${name} must be a list of class indices on the host, got ${describe(v)}. Read a tensor first: await x.data().`,
+      );
+}
+
+function checkIgnore(where: string, value = -100): number {
+  if (!Number.isInteger(value)) throw new ConfigError(`${where}: ignoreIndex must be a whole number, got ${describe(value)}.`);
+  return value;
+}
+
 /** Names for `k` classes. */
-const labelsOf = (k: number, labels?: readonly string[]) => labels ?? Array.from({ length: k }, (_, i) => String(i));
+const labelsOf = (k: number, labels?: readonly string[]) =>
+  (labels && checkList('ConfusionMatrix', 'labels', labels)) ?? Array.from({ length: k }, (_, i) => String(i));
 
 /**
  * A confusion matrix that is filled batch by batch, and the figures that follow from it. Row: the true class; column: the
@@ -57,8 +73,10 @@ export class ConfusionMatrix {
     }
     this.counts = new Float64Array(classes * classes);
     this.unpredicted = new Float64Array(classes);
-    this.#ignoreIndex = options.ignoreIndex ?? -100;
+    this.#ignoreIndex = checkIgnore('ConfusionMatrix', options.ignoreIndex);
     this.#zeroDivision = options.zeroDivision ?? 0;
+    if (typeof this.#zeroDivision !== 'number')
+      throw new ConfigError(`ConfusionMatrix: zeroDivision must be a number, got ${describe(this.#zeroDivision)}.`);
   }
 
   /**
@@ -67,6 +85,7 @@ export class ConfusionMatrix {
    */
   add(predictions: Classes, targets: Classes): this {
     const k = this.classes;
+    checkClasses('ConfusionMatrix.add', predictions, targets);
     if (predictions.length !== targets.length) {
       throw new ShapeError(`ConfusionMatrix: ${predictions.length} predictions for ${targets.length} targets.`);
     }
@@ -91,6 +110,8 @@ export class ConfusionMatrix {
 
   /** Adds another matrix's counts: of another rank, or of another part of the data. */
   merge(other: ConfusionMatrix): this {
+    if (!(other instanceof ConfusionMatrix))
+      throw new ConfigError(`ConfusionMatrix.merge: expected a ConfusionMatrix, got ${describe(other)}.`);
     if (other.classes !== this.classes) {
       throw new ShapeError(`ConfusionMatrix.merge: ${other.classes} classes into ${this.classes}.`);
     }
@@ -106,6 +127,9 @@ export class ConfusionMatrix {
 
   /** Samples of true class `target` predicted as `prediction`. */
   at(target: number, prediction: number): number {
+    for (const c of [target, prediction])
+      if (!Number.isInteger(c) || c < 0 || c >= this.classes)
+        throw new DataError(`ConfusionMatrix.at: ${describe(c)} is no class; there are ${this.classes}, from 0.`);
     return this.counts[target * this.classes + prediction] ?? Number.NaN;
   }
 
@@ -236,11 +260,12 @@ export class Accuracy {
 
   constructor(options: { ignoreIndex?: number } = {}) {
     checkOptions('Accuracy', options, ['ignoreIndex']);
-    this.#ignoreIndex = options.ignoreIndex ?? -100;
+    this.#ignoreIndex = checkIgnore('Accuracy', options.ignoreIndex);
   }
 
   /** Counts one batch. Throws ShapeError when the lengths differ. */
   add(predictions: Classes, targets: Classes): this {
+    checkClasses('Accuracy.add', predictions, targets);
     if (predictions.length !== targets.length) {
       throw new ShapeError(`Accuracy: ${predictions.length} predictions for ${targets.length} targets.`);
     }
@@ -262,8 +287,10 @@ export class Accuracy {
  * does not score the share of class 0. `scores` is row-major, rows x classes.
  */
 export function predictedClasses(scores: Float32Array | Float64Array, classes: number): Int32Array {
+  if (!Array.isArray(scores) && !(scores instanceof Float32Array) && !(scores instanceof Float64Array))
+    throw new ConfigError(`predictedClasses: scores must be a Float32Array or Float64Array, got ${describe(scores)}.`);
   if (!Number.isSafeInteger(classes) || classes < 1 || scores.length % classes !== 0) {
-    throw new ShapeError(`predictedClasses: ${scores.length} scores are no whole rows of ${classes} classes.`);
+    throw new ShapeError(`predictedClasses: ${scores.length} scores are no whole rows of ${describe(classes)} classes.`);
   }
   const out = new Int32Array(scores.length / classes);
   for (let r = 0; r < out.length; r++) {

@@ -1,5 +1,5 @@
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
-import { formatDuration, formatNumber, formatRate, sparkline } from './text.ts';
+import { ConfigError, checkFunction, checkOptions, describe } from '../native/errors.ts';
+import { checkNumber, formatDuration, formatNumber, formatRate, sparkline } from './text.ts';
 
 /** What the bar shows. All but `step` may be left out. */
 export interface ProgressState {
@@ -25,8 +25,14 @@ export interface ProgressState {
   metrics?: Readonly<Record<string, number>>;
 }
 
+function checkState(where: string, state: ProgressState): void {
+  if (typeof (state as ProgressState | null | undefined)?.step !== 'number')
+    throw new ConfigError(`${where}: expected the run's state, at least { step }, got ${describe(state)}.`);
+}
+
 /** Seconds to the end at the mean pace so far; undefined before the first step, or without an end. */
 export function secondsLeft(state: ProgressState): number | undefined {
+  checkState('secondsLeft', state);
   const { step, totalSteps, elapsed, startStep = 0 } = state;
   const done = step - startStep;
   if (totalSteps === undefined || elapsed === undefined || done <= 0) return undefined;
@@ -44,6 +50,8 @@ function bar(share: number, width: number): string {
  * does not fit is left out, the least important first. A loss that is not finite is shown as it is. A pure function.
  */
 export function renderProgress(state: ProgressState, width: number): string {
+  checkState('renderProgress', state);
+  checkNumber('renderProgress', 'width', width);
   const { step, totalSteps, epoch, epochs, loss, lr, throughput, unit = 'samples', losses, metrics, elapsed } = state;
   // [importance, text]: 0 stays longest. The line keeps this order.
   const parts: [importance: number, text: string][] = [];
@@ -115,6 +123,10 @@ export class ProgressBar {
     if (typeof stream?.write !== 'function') {
       throw new ConfigError('ProgressBar: give the stream to draw on, for example new ProgressBar(process.stderr).');
     }
+    for (const name of ['interval', 'lineInterval', 'width'] as const)
+      if (options[name] != null && !(Number.isFinite(options[name]) && options[name] >= 0))
+        throw new ConfigError(`ProgressBar: ${name} must be a number >= 0, got ${describe(options[name])}.`);
+    if (options.now != null) checkFunction('ProgressBar', 'now', options.now, '() => performance.now()');
     this.#stream = stream;
     this.#options = {
       interval: options.interval ?? 100,
@@ -126,6 +138,7 @@ export class ProgressBar {
 
   /** The latest state. Drawn if enough time has passed since the last drawing, or if `force` is set. */
   update(state: ProgressState, force = false): void {
+    checkState('ProgressBar.update', state);
     if (state.loss !== undefined && state.step !== this.#state?.step) {
       this.#losses.push(state.loss);
       if (this.#losses.length > 256) this.#losses.shift();
@@ -179,12 +192,15 @@ export class RateMeter {
 
   /** `seconds`: length of the window (10). */
   constructor(seconds = 10) {
-    if (!(seconds > 0)) throw new ConfigError(`RateMeter: the window must be > 0 seconds, got ${describe(seconds)}.`);
+    if (!(typeof seconds === 'number' && seconds > 0))
+      throw new ConfigError(`RateMeter: the window must be > 0 seconds, got ${describe(seconds)}.`);
     this.#window = seconds * 1000;
   }
 
   /** `count` samples were done by `now` (milliseconds; the present by default). The first call only starts the clock. */
   add(count: number, now = performance.now()): void {
+    checkNumber('RateMeter.add', 'count', count);
+    checkNumber('RateMeter.add', 'now', now);
     const n = this.#times.length;
     if (n > 1 && now - (this.#times[n - 2] as number) < this.#window / 100) {
       this.#times[n - 1] = now; // merged: some hundred entries are enough, however short the steps

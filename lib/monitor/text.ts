@@ -1,12 +1,20 @@
-import { checkOptions, ShapeError } from '../native/errors.ts';
+import { ConfigError, checkOptions, describe, ShapeError } from '../native/errors.ts';
 
 const bars = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/** Throws ConfigError unless `value` is a number; NaN and infinities are shown as such. */
+export function checkNumber(where: string, name: string, value: unknown): void {
+  if (typeof value !== 'number') throw new ConfigError(`${where}: ${name} must be a number, got ${describe(value)}.`);
+}
 
 /**
  * The last `width` values as bars, scaled between their smallest and largest. More values than `width` are first averaged
  * in groups. NaN and infinities show as '×', never as a bar.
  */
 export function sparkline(values: ArrayLike<number>, width: number): string {
+  if (!Array.isArray(values) && !(ArrayBuffer.isView(values) && 'length' in values))
+    throw new ConfigError(`sparkline: values must be a list of numbers, got ${describe(values)}.`);
+  checkNumber('sparkline', 'width', width);
   const n = Math.min(values.length, Math.max(0, width));
   const groups = Array.from({ length: n }, (_, g) => {
     const [from, to] = [Math.floor((g * values.length) / n), Math.floor(((g + 1) * values.length) / n)];
@@ -22,6 +30,7 @@ export function sparkline(values: ArrayLike<number>, width: number): string {
 
 /** Seconds as 45s, 3m05s, 2h07m, 3d04h; '?' for what is not a time. */
 export function formatDuration(seconds: number): string {
+  checkNumber('formatDuration', 'seconds', seconds);
   if (!Number.isFinite(seconds) || seconds < 0) return '?';
   const s = Math.round(seconds);
   const two = (v: number) => String(v).padStart(2, '0');
@@ -33,6 +42,7 @@ export function formatDuration(seconds: number): string {
 
 /** A number in four digits: 0.0312, 3.142, 31.42, 3142, 3.14e-5, NaN. */
 export function formatNumber(v: number): string {
+  checkNumber('formatNumber', 'the value', v);
   const size = Math.abs(v);
   if (!Number.isFinite(v) || v === 0) return String(v);
   if (size < 1e-3 || size >= 1e6) return v.toExponential(2);
@@ -41,6 +51,7 @@ export function formatNumber(v: number): string {
 
 /** A rate with three digits: 7.25, 950, 12.3k, 4.50M. */
 export function formatRate(v: number): string {
+  checkNumber('formatRate', 'the value', v);
   if (!Number.isFinite(v)) return String(v);
   for (const [unit, size] of [
     ['G', 1e9],
@@ -71,8 +82,10 @@ export function terminalImage(
   options: TerminalImageOptions = {},
 ): string {
   checkOptions('terminalImage', options, ['color', 'invert']);
+  if (!ArrayBuffer.isView(pixels))
+    throw new ConfigError(`terminalImage: pixels must be a Uint8Array or Float32Array, got ${describe(pixels)}.`);
   if (!Number.isSafeInteger(w) || !Number.isSafeInteger(h) || w < 1 || h < 1 || pixels.length !== w * h) {
-    throw new ShapeError(`terminalImage: ${pixels.length} pixels are no picture of ${w} x ${h}.`);
+    throw new ShapeError(`terminalImage: ${pixels.length} pixels are no picture of ${describe(w)} x ${describe(h)}.`);
   }
   const finite = pixels instanceof Uint8Array ? [0, 255] : [...pixels].filter(Number.isFinite);
   const low = finite.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);

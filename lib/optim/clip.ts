@@ -1,4 +1,5 @@
-import { checkNumber, nativeOp, run, unwritten } from '../ops/define.ts';
+import { checkList } from '../native/errors.ts';
+import { checkNumber, checkTensor, nativeOp, run, unwritten } from '../ops/define.ts';
 import { persistent } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { GradientList } from './lists.ts';
@@ -15,7 +16,9 @@ const scaleOp = nativeOp('gradScale');
  */
 export function clipGradNorm(params: Iterable<Tensor>, maxNorm: number): Tensor {
   checkNumber('clipGradNorm', maxNorm, 'maxNorm', 0);
-  const all = [...new Set(params)].filter((p) => p.grad !== null);
+  const given = checkList('clipGradNorm', 'parameters', params);
+  given.forEach((p, i) => void checkTensor('clipGradNorm', p, `parameter ${i}`));
+  const all = [...new Set(given)].filter((p) => p.grad !== null);
   const norm = unwritten([], all[0]?.dtype === 'f64' ? 'f64' : 'f32', all[0]?.device);
   const state = persistent(() => new StepState());
   const list = persistent(() => new GradientList(all));

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, describe, didYouMean } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, describe, didYouMean } from '../native/errors.ts';
 import { Parameter } from '../tensor/tensor.ts';
 
 /** What has parameters with names; every nn.Module has. */
@@ -38,14 +38,14 @@ export function paramGroups(model: Named, options: ParamGroupsOptions): DecayGro
   for (const [name, p] of model.namedParameters()) parameters.set(p, [...(parameters.get(p) ?? []), name]);
   const names = [...parameters.values()].flat();
   const without = new Set<Parameter>();
-  for (const entry of noDecay) {
+  for (const entry of checkList(where, 'noDecay', noDecay)) {
     const found = [...parameters].filter(([p, own]) =>
       entry instanceof Parameter ? p === entry : own.some((n) => n === entry || n.startsWith(`${entry}.`)),
     );
     if (found.length === 0) {
       const right = typeof entry === 'string' ? didYouMean(entry, names) : undefined;
       throw new ConfigError(
-        `${where}: noDecay has ${String(entry)}, which is no parameter of the model. ${right ? `Did you mean "${right}"?` : `It has: ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', ...' : ''}.`}`,
+        `${where}: noDecay has ${typeof entry === 'string' ? entry : describe(entry)}, which is no parameter of the model. ${right ? `Did you mean "${right}"?` : `It has: ${names.slice(0, 12).join(', ')}${names.length > 12 ? ', ...' : ''}.`}`,
       );
     }
     for (const [p] of found) without.add(p);

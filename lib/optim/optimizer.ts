@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions, DTypeError, describe, GraphError } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkList, checkOptions, DTypeError, describe, GraphError } from '../native/errors.ts';
 import { type ListOperand, run } from '../native/run.ts';
 import { assign } from '../nn/module.ts';
 import { checkDevice, filled, nativeOp } from '../ops/define.ts';
@@ -104,12 +104,12 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
     const where = kind;
     const known = Object.keys(defaults);
     checkOptions(where, options, known);
-    const common = { ...defaults, ...withoutUndefined(options) };
+    const common = { ...defaults, ...withoutUndefined(options ?? {}) };
     const owned = new Map<Tensor, number>();
     this.groups = grouped<O>(where, params).map((given, index) => {
       checkOptions(`${where} group ${index}`, given, ['params', ...known]);
       const own: Tensor[] = [];
-      for (const p of given.params) {
+      for (const p of checkList(`${where} group ${index}`, 'params', given.params)) {
         checkParameter(where, p);
         const other = owned.get(p);
         if (other !== undefined && other !== index)
@@ -171,6 +171,8 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
    * happens on the device if the step is to be skipped. Between `state.begin` (and `norm`) and `state.end`.
    */
   apply(state: StepState): void {
+    if (!(state?.tensor instanceof Tensor))
+      throw new ConfigError(`${this.kind}.apply: expected a StepState, got ${describe(state)}. Without one, use step().`);
     this.#update(state.tensor);
   }
 
@@ -267,6 +269,10 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
    */
   loadStateDict(state: OptimizerState): this {
     const keys = this.#keys();
+    if (!Array.isArray(state?.groups) || !(state.tensors instanceof Map))
+      throw new CheckpointError(
+        `${this.kind}.loadStateDict: expected { kind, groups, tensors }, as stateDict() gives, got ${describe(state)}.`,
+      );
     const faults = this.#faults(state, keys);
     if (faults.length)
       throw new CheckpointError(

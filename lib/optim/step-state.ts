@@ -1,8 +1,10 @@
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, describe } from '../native/errors.ts';
 import { nativeOp, type Operand, run, upload } from '../native/run.ts';
+import { checkTensor } from '../ops/define.ts';
 import { fromHost } from '../tensor/create.ts';
 import { type Device, defaultDevice } from '../tensor/device.ts';
 import { persistent } from '../tensor/scope.ts';
+import { show } from '../tensor/shape.ts';
 import { hostArray, type Tensor } from '../tensor/tensor.ts';
 import { GradientList } from './lists.ts';
 
@@ -58,6 +60,8 @@ export interface BeginOptions {
 /** What `norm` may run over: optimizers (which share the list with their update), or tensors with gradients. */
 export type GradientSource = { readonly gradients: GradientList };
 
+const isSource = (v: unknown): v is GradientSource => Object(v).gradients instanceof GradientList;
+
 /**
  * The device's side of a training step. Per step, in this order, all queued without waiting:
  *
@@ -93,10 +97,10 @@ export class StepState {
   setLearningRates(table: Float64Array, start = 0): void {
     if (!(table instanceof Float64Array) || table.length === 0)
       throw new ConfigError(
-        'setLearningRates: the table must be a Float64Array of at least one factor, as schedule.table() gives.',
+        'StepState.setLearningRates: the table must be a Float64Array of at least one factor, as schedule.table() gives.',
       );
     if (!Number.isSafeInteger(start) || start < 0)
-      throw new ConfigError(`setLearningRates: start must be a whole number >= 0, got ${describe(start)}`);
+      throw new ConfigError(`StepState.setLearningRates: start must be a whole number >= 0, got ${describe(start)}`);
     if (table.length === this.#table.size) {
       upload(this.#table, table);
     } else {
@@ -112,6 +116,9 @@ export class StepState {
     const { inverseScale = 1, divisorCount = null, scale = null } = options;
     if (typeof inverseScale !== 'number' || Number.isNaN(inverseScale))
       throw new ConfigError(`StepState.begin: inverseScale must be a number, got ${describe(inverseScale)}`);
+    for (const [name, t] of Object.entries({ divisorCount, scale }))
+      if (t !== null && checkTensor('StepState.begin', t, name).size !== 1)
+        throw new ConfigError(`StepState.begin: ${name} must have one element, got shape ${show(t.shape)}`);
     run(beginOp, [this.#table, divisorCount, scale], [this.tensor], [inverseScale, this.#start]);
   }
 
@@ -123,7 +130,7 @@ export class StepState {
   norm(over: GradientSource | readonly GradientSource[] | readonly Tensor[], options: { maxNorm?: number } = {}): void {
     checkOptions('StepState.norm', options, ['maxNorm']);
     const { maxNorm = 0 } = options;
-    if (options.maxNorm !== undefined && !(maxNorm > 0))
+    if (options.maxNorm !== undefined && !(typeof maxNorm === 'number' && maxNorm > 0))
       throw new ConfigError(
         `StepState.norm: maxNorm must be a number > 0, got ${describe(maxNorm)}. Leave it out for no clipping.`,
       );
@@ -140,6 +147,7 @@ export class StepState {
    * @param values up to 6 device scalars (losses, counts) that `read` gives back as numbers
    */
   end(values: readonly Tensor[] = []): void {
+    checkList('StepState.end', 'values', values).forEach((v, i) => void checkTensor('StepState.end', v, `value ${i}`));
     if (values.length > mostReports)
       throw new ConfigError(`StepState.end: at most ${mostReports} values can be reported, got ${values.length}`);
     for (const v of values)
@@ -168,7 +176,8 @@ export class StepState {
 
   /** Sets the count of applied steps, in stream order: to go on from a checkpoint. Refill the table to match. */
   setApplied(t: number): void {
-    if (!Number.isSafeInteger(t) || t < 0) throw new ConfigError(`setApplied: t must be a whole number >= 0, got ${t}`);
+    if (!Number.isSafeInteger(t) || t < 0)
+      throw new ConfigError(`StepState.setApplied: t must be a whole number >= 0, got ${describe(t)}`);
     const data = hostArray('f64', 1);
     data[0] = t;
     upload(slot(this.tensor, slots.applied), data);
@@ -181,9 +190,10 @@ export class StepState {
   }
 
   #lists(over: GradientSource | readonly GradientSource[] | readonly Tensor[]): readonly GradientList[] {
-    if ('gradients' in over) return [over.gradients];
-    const [first] = over;
-    if (first && 'gradients' in first) return (over as readonly GradientSource[]).map((o) => o.gradients);
+    if (isSource(over)) return [over.gradients];
+    const given = checkList<unknown>('StepState.norm', 'the first argument', over as readonly unknown[]);
+    if (given.length > 0 && given.every(isSource)) return given.map((o) => o.gradients);
+    given.forEach((t, i) => void checkTensor('StepState.norm', t, `parameter ${i}`));
     const tensors = over as readonly Tensor[];
     const known = this.#own.get(tensors);
     if (known) return [known];

@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, checkText, describe } from '../native/errors.ts';
 import { checkNumber } from './shapes.ts';
 
 /** Options of the plateau rule. */
@@ -60,6 +60,7 @@ export class Plateau {
     if (thresholdMode !== 'rel' && thresholdMode !== 'abs') {
       throw new ConfigError(`${where}: thresholdMode must be 'rel' or 'abs', got ${describe(thresholdMode)}.`);
     }
+    checkText(where, 'metric', metric);
     const factor = checkNumber(where, 'factor', options.factor ?? 0.1, { above: 0 });
     if (factor >= 1) throw new ConfigError(`${where}: factor must be < 1, got ${factor}: the rate is multiplied by it.`);
     this.options = {
@@ -82,6 +83,8 @@ export class Plateau {
 
   /** One check: the metric's value and the rate in force; returns the rate to use from now on. */
   check(value: number, lr: number): PlateauDecision {
+    if (typeof value !== 'number') throw new ConfigError(`plateau.check: the metric must be a number, got ${describe(value)}.`);
+    checkNumber('plateau.check', 'lr', lr, { min: 0 });
     const s = this.#state;
     const { patience, cooldown, factor, minLr, eps } = this.options;
     const improved = this.#better(value);
@@ -132,7 +135,7 @@ export class Plateau {
       count(state.cooldown) &&
       Number.isFinite(state.scale) &&
       state.scale > 0;
-    if (!ok) throw new CheckpointError(`plateau: this is not a saved state: ${JSON.stringify(state)}.`);
+    if (!ok) throw new CheckpointError(`plateau.load: this is not a saved state: ${describe(state)}.`);
     this.#state = { best: state.best, bad: state.bad, cooldown: state.cooldown, scale: state.scale };
   }
 }

@@ -40,6 +40,12 @@ export class Schedule {
   readonly totalSteps: number | undefined;
 
   constructor(parts: readonly Part[], totalSteps?: number) {
+    if (!Array.isArray(parts) || !parts.every((p: Partial<Part> | null) => typeof p?.at === 'function'))
+      throw new ConfigError(
+        `Schedule: schedules are made by functions, for example schedule.cosine(), not of ${describe(parts)}.`,
+      );
+    if (totalSteps !== undefined && (!Number.isSafeInteger(totalSteps) || totalSteps < 1))
+      throw new ConfigError(`Schedule: totalSteps must be a positive integer, got ${describe(totalSteps)}.`);
     this.#parts = parts;
     this.totalSteps = totalSteps;
     this.#lengths = totalSteps === undefined ? parts.map((p) => p.steps) : resolve(parts, totalSteps);
@@ -110,6 +116,8 @@ export class Schedule {
 
   /** Factors of the steps from, from+1, ..., from+n-1: what the device-side table of rates holds. */
   table(from: number, n: number): Float64Array {
+    if (!Number.isSafeInteger(from) || from < 0)
+      throw new ConfigError(`schedule.table: from must be an integer >= 0, got ${describe(from)}.`);
     if (!Number.isSafeInteger(n) || n < 0)
       throw new ConfigError(`schedule.table: n must be an integer >= 0, got ${describe(n)}.`);
     const out = new Float64Array(n);

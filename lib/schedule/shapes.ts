@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, checkText, describe } from '../native/errors.ts';
 import { type Part, type PartJSON, Schedule, type ScheduleJSON } from './schedule.ts';
 
 type Bounds = { min?: number; above?: number; max?: number; integer?: boolean };
@@ -135,7 +135,9 @@ export function step(options: { every?: number; at?: readonly number[]; gamma?: 
     throw new ConfigError(`${where}: give either \`every\` (a number of steps) or \`at\` (a list of steps).`);
   }
   if (options.at !== undefined) {
-    const at = options.at.map((s) => checkNumber(where, 'at', s, { integer: true, min: 0 })).sort((a, b) => a - b);
+    const at = checkList(where, 'at', options.at)
+      .map((s) => checkNumber(where, 'at', s, { integer: true, min: 0 }))
+      .sort((a, b) => a - b);
     return single('step', steps, { at, gamma }, false, (t) => gamma ** at.filter((s) => s <= t).length);
   }
   const every = checkNumber(where, 'every', options.every, { integer: true, min: 1 });
@@ -230,18 +232,19 @@ export function wsd(options: {
   const steps = checkNumber('schedule.wsd', 'decay', options.decay, { integer: true, min: 1 });
   const shapes = { linear, cosine, oneMinusSqrt };
   const shape = options.shape ?? 'linear';
-  if (!Object.hasOwn(shapes, shape)) {
+  if (typeof shape !== 'string' || !Object.hasOwn(shapes, shape)) {
     throw new ConfigError(`schedule.wsd: shape must be one of ${Object.keys(shapes).join(', ')}, got ${describe(shape)}.`);
   }
-  return warmup({ steps: rise, from: options.from ?? 0.01 })
-    .followedBy(constant())
-    .followedBy(shapes[shape]({ to: options.to ?? 0, steps }));
+  const from = checkNumber('schedule.wsd', 'from', options.from ?? 0.01, { min: 0 });
+  const to = checkNumber('schedule.wsd', 'to', options.to ?? 0, { min: 0 });
+  return warmup({ steps: rise, from }).followedBy(constant()).followedBy(shapes[shape]({ to, steps }));
 }
 
 /** A function of one's own: `fn(t, n)` gives the factor at local step t of n (n is NaN while the length is open). It must be pure. */
 export function custom(fn: (t: number, n: number) => number, options: { steps?: number; name?: string } = {}): Schedule {
   checkOptions('schedule.custom', options, ['steps', 'name']);
-  if (typeof fn !== 'function') throw new ConfigError(`schedule.custom: expected a function of the step, got ${typeof fn}.`);
+  if (typeof fn !== 'function') throw new ConfigError(`schedule.custom: expected a function of the step, got ${describe(fn)}.`);
+  if (options.name !== undefined) checkText('schedule.custom', 'name', options.name);
   const at: Part['at'] = (t, n) => checkNumber('schedule.custom', `the factor at step ${t}`, fn(t, n));
   return single('custom', checkSteps('schedule.custom', options.steps), { name: options.name ?? fn.name }, false, at);
 }
@@ -265,14 +268,15 @@ export function fromJSON(json: ScheduleJSON): Schedule {
   if (!Array.isArray(json?.parts) || json.parts.length === 0) {
     throw new ConfigError('schedule.fromJSON: expected { parts: [...] } with at least one part.');
   }
-  const made = json.parts.map(({ kind, ...options }: PartJSON) => {
-    const make = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
+  const made = json.parts.map((part: PartJSON) => {
+    const { kind, ...options } = Object(part) as PartJSON;
+    const make = typeof kind === 'string' && Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
     if (make) return make(options as never);
     const why =
       kind === 'custom'
         ? 'a custom function is not in JSON; build the schedule in code'
         : `known: ${Object.keys(kinds).join(', ')}`;
-    throw new ConfigError(`schedule.fromJSON: cannot make ${JSON.stringify(kind)}; ${why}.`);
+    throw new ConfigError(`schedule.fromJSON: cannot make ${describe(kind)}; ${why}.`);
   });
   const whole = made.reduce((a, b) => a.followedBy(b));
   return json.over === undefined ? whole : whole.over(json.over);

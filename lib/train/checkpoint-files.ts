@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
-import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, checkText, describe } from '../native/errors.ts';
 import { type FileContent, type FileIo, hashFile, nodeIo, writeFailed, writeNew } from './whole-file.ts';
 
 /** The validation result that `keep.best` compares. */
@@ -65,7 +65,8 @@ interface Folder {
 const folderName = (step: number, take: number) => `step-${String(step).padStart(8, '0')}${take > 0 ? `.${take}` : ''}`;
 
 /** Checkpoint folders in `dir`, newest first. Empty where there is no such folder. */
-async function folders(dir: string): Promise<Folder[]> {
+async function folders(where: string, dir: string): Promise<Folder[]> {
+  checkText(where, 'the folder', dir);
   let names: string[];
   try {
     names = await readdir(dir);
@@ -124,6 +125,7 @@ async function looksValid(folder: Folder): Promise<CheckpointManifest | undefine
 
 /** Reads the whole checkpoint in the folder `path` and compares each file's hash. Throws CheckpointError saying what is wrong. */
 export async function verifyCheckpoint(path: string): Promise<Checkpoint> {
+  checkText('verifyCheckpoint', 'the path', path);
   const manifest = await readManifest(path);
   const step = /step-(\d+)(\.\d+)?\/?$/.exec(path)?.[1];
   if (step !== undefined && Number(step) !== manifest.step) {
@@ -155,7 +157,7 @@ export interface LatestValid {
  */
 export async function latestValid(dir: string): Promise<LatestValid> {
   const rejected: LatestValid['rejected'] = [];
-  for (const { path, step } of await folders(dir)) {
+  for (const { path, step } of await folders('latestValid', dir)) {
     try {
       return { checkpoint: await verifyCheckpoint(path), rejected };
     } catch (error) {
@@ -248,7 +250,7 @@ export async function pruneCheckpoints(
   options: { trusted?: string; io?: FileIo } = {},
 ): Promise<Pruned> {
   const rule = checkKeep(keep);
-  const all = await folders(dir);
+  const all = await folders('pruneCheckpoints', dir);
   let newest = all.findIndex((f) => f.path === options.trusted);
   for (let i = 0; i < (newest < 0 ? all.length : newest); i++) {
     const whole = await verifyCheckpoint((all[i] as Folder).path).catch(() => undefined);
@@ -270,8 +272,19 @@ export async function pruneCheckpoints(
   return remove(dir, doomed, options.io ?? nodeIo);
 }
 
+const isContent = (v: unknown): boolean =>
+  typeof v === 'string' || v instanceof Uint8Array || (typeof v === 'object' && v !== null && Symbol.asyncIterator in v);
+
 function checkRequest(dir: string, step: number, files: Record<string, unknown>, options: WriteCheckpointOptions): void {
+  checkText('writeCheckpoint', 'the folder', dir);
   checkOptions('writeCheckpoint', options, ['keep', 'score', 'io']);
+  if (files === null || typeof files !== 'object' || Array.isArray(files))
+    throw new ConfigError(`writeCheckpoint: files must be an object, contents by name, got ${describe(files)}.`);
+  for (const [name, content] of Object.entries(files))
+    if (typeof content !== 'function' && !isContent(content))
+      throw new ConfigError(
+        `writeCheckpoint: file ${name} must be a string, bytes or a stream of bytes, got ${describe(content)}.`,
+      );
   if (options.keep) checkKeep(options.keep);
   if (!Number.isSafeInteger(step) || step < 0)
     throw new ConfigError(`writeCheckpoint ${dir}: step must be an integer >= 0, got ${describe(step)}.`);
@@ -329,7 +342,7 @@ export async function writeCheckpoint(
   try {
     await io.mkdir(dir, { recursive: true });
     await fill(beside, manifest, files, io);
-    older = (await folders(dir)).filter((f) => f.step === step);
+    older = (await folders('writeCheckpoint', dir)).filter((f) => f.step === step);
     path = join(dir, folderName(step, older[0] ? older[0].take + 1 : 0));
     await io.rename(beside, path);
     await io.syncFolder(dir);

@@ -1,7 +1,7 @@
 import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckpointError } from '../native/errors.ts';
-import type { StateDict } from '../nn/module.ts';
+import { CheckpointError, ConfigError, checkText, describe } from '../native/errors.ts';
+import { Module, type StateDict } from '../nn/module.ts';
 import { rngState, setRngState } from '../tensor/context.ts';
 import { type Checkpoint, latestValid, type WriteCheckpointOptions, writeCheckpoint } from './checkpoint-files.ts';
 import { encoded, loadSafetensors } from './state.ts';
@@ -20,6 +20,13 @@ interface SavedState {
   extra: unknown;
 }
 
+/** By its parts: the class itself imports this file. */
+function checkStepper(where: string, stepper: Stepper): void {
+  const { model, optimizer } = Object(stepper) as Partial<Stepper>;
+  if (!(model instanceof Module) || optimizer === undefined)
+    throw new ConfigError(`${where}: expected a Stepper, got ${describe(stepper)}.`);
+}
+
 /** Copies everything that a resume needs to the host now, and returns a function that writes it: training may go on in between. */
 export async function stageCheckpoint(
   dir: string,
@@ -27,6 +34,8 @@ export async function stageCheckpoint(
   extra: Extra = {},
   options: WriteCheckpointOptions = {},
 ): Promise<() => Promise<Checkpoint>> {
+  checkText('saveCheckpoint', 'the folder', dir);
+  checkStepper('saveCheckpoint', stepper);
   const optimizer = stepper.optimizer.stateDict();
   const rng = rngState();
   const tensors = {
@@ -71,6 +80,8 @@ export interface Restored {
 
 /** Puts the stepper where the newest valid checkpoint in `dir` left it; undefined where there is none. */
 export async function loadCheckpoint(dir: string, stepper: Stepper): Promise<Restored | undefined> {
+  checkText('loadCheckpoint', 'the folder', dir);
+  checkStepper('loadCheckpoint', stepper);
   const { checkpoint, rejected } = await latestValid(dir);
   if (!checkpoint) {
     if (rejected.length)

@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkOptions, checkText, describe } from '../native/errors.ts';
 
 /** Options of early stopping. */
 export interface EarlyStoppingOptions {
@@ -48,6 +48,7 @@ const reasons: readonly EarlyStopReason[] = ['patience', 'nonFinite', 'stoppingT
  * ConfigError for a name that says neither, since a wrong guess would keep the worst weights.
  */
 export function modeOf(metric: string): 'min' | 'max' {
+  checkText('modeOf', 'the metric', metric);
   const word = metric.toLowerCase().split('/').at(-1) ?? '';
   if (/loss|err(or)?$|perplexity|ppl|^(mse|mae|rmse|nll|ece|bpb|bpc|cer|wer)$|divergence/.test(word)) return 'min';
   if (/acc(uracy)?|f1|precision|recall|auc|auroc|bleu|rouge|^(r2|iou|map|dice|psnr|ssim)$|score$/.test(word)) return 'max';
@@ -66,6 +67,7 @@ function checkRule(options: EarlyStoppingOptions) {
     'divergenceThreshold',
   ]);
   const { metric = 'val/loss', patience = 5, minDelta = 0, checkFinite = true, stoppingThreshold, divergenceThreshold } = options;
+  checkText(where, 'metric', metric);
   const mode = options.mode ?? modeOf(metric);
   if (mode !== 'min' && mode !== 'max') throw new ConfigError(`${where}: mode must be 'min' or 'max', got ${describe(mode)}.`);
   if (!(Number.isSafeInteger(patience) && patience >= 1) && patience !== Number.POSITIVE_INFINITY) {
@@ -100,6 +102,10 @@ export class EarlyStopping {
 
   /** One check: the metric's value at `step`. */
   check(value: number, step: number): EarlyStoppingDecision {
+    if (typeof value !== 'number')
+      throw new ConfigError(`earlyStopping.check: the metric must be a number, got ${describe(value)}.`);
+    if (!Number.isSafeInteger(step) || step < 0)
+      throw new ConfigError(`earlyStopping.check: step must be an integer >= 0, got ${describe(step)}.`);
     const s = this.#state;
     const { metric, mode, patience, minDelta, checkFinite, stoppingThreshold, divergenceThreshold } = this.options;
     const better = (a: number, b: number) => (mode === 'min' ? a < b : a > b);
@@ -145,7 +151,7 @@ export class EarlyStopping {
       count(state.waited) &&
       count(state.checks) &&
       (state.stopped === null || reasons.includes(state.stopped));
-    if (!ok) throw new CheckpointError(`earlyStopping: this is not a saved state: ${JSON.stringify(state)}.`);
+    if (!ok) throw new CheckpointError(`earlyStopping.load: this is not a saved state: ${describe(state)}.`);
     const { best, bestStep, waited, checks, stopped } = state;
     this.#state = { best, bestStep, waited, checks, stopped };
   }

@@ -1,5 +1,5 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { CheckpointError } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkList, checkText, describe } from '../native/errors.ts';
 import { bytesOf, type DType } from '../tensor/dtype.ts';
 import { buildHeader, elements, maxHeaderBytes, parseHeader, type TensorInfo } from './safetensors-header.ts';
 import { writeWhole } from './whole-file.ts';
@@ -32,7 +32,14 @@ export async function* encodeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
   where = 'safetensors',
 ): AsyncGenerator<Uint8Array, void, undefined> {
-  const { header, order } = buildHeader(where, [...entries], metadata);
+  const list = checkList('encodeSafetensors', 'entries', entries);
+  list.forEach((entry: Partial<SafetensorsEntry> | null | undefined, i) => {
+    if (typeof entry?.name !== 'string' || !Array.isArray(entry.shape) || entry.data === undefined)
+      throw new ConfigError(`encodeSafetensors: entry ${i} must be { name, dtype, shape, data }, got ${describe(entry)}.`);
+  });
+  if (metadata === null || typeof metadata !== 'object' || Array.isArray(metadata))
+    throw new ConfigError(`encodeSafetensors: metadata must be an object of strings, got ${describe(metadata)}.`);
+  const { header, order } = buildHeader(where, list, metadata);
   for (const { tensor, bytes } of order) if (tensor.data instanceof Uint8Array) checked(where, tensor, tensor.data, bytes);
   yield header;
   for (const { tensor, bytes } of order) {
@@ -49,6 +56,7 @@ export async function writeSafetensors(
   entries: Iterable<SafetensorsEntry>,
   metadata?: Readonly<Record<string, string>>,
 ): Promise<number> {
+  checkText('writeSafetensors', 'the path', path);
   return (await writeWhole(path, encodeSafetensors(entries, metadata, path), undefined, false)).bytes;
 }
 
@@ -146,7 +154,8 @@ async function readExactly(path: string, file: FileHandle, into: Uint8Array, at:
  * length is used before it is compared with the file's size, and no more than the header is read here. Throws
  * CheckpointError naming the file and the fault.
  */
-export async function readSafetensors(path: string): Promise<SafetensorsFile> {
+export async function readSafetensors(path: string, where = 'readSafetensors'): Promise<SafetensorsFile> {
+  checkText(where, 'the path', path);
   let file: FileHandle | undefined;
   try {
     const found = await stat(path);

@@ -1,4 +1,4 @@
-import { CheckpointError } from '../native/errors.ts';
+import { CheckpointError, checkText, describe } from '../native/errors.ts';
 import { download, upload } from '../native/run.ts';
 import { assign, type Module, type StateDict } from '../nn/module.ts';
 import { mul } from '../ops/binary.ts';
@@ -41,8 +41,11 @@ export async function saveSafetensors(
   state: StateDict | Record<string, Tensor>,
   metadata?: Record<string, string>,
 ): Promise<void> {
+  if (state === null || typeof state !== 'object' || Array.isArray(state) || state instanceof Tensor)
+    throw new CheckpointError(`saveSafetensors: expected tensors by name, as model.stateDict() gives, got ${describe(state)}`);
   const map = state instanceof Map ? state : new Map(Object.entries(state));
   for (const [name, t] of map) if (!(t instanceof Tensor)) throw new CheckpointError(`saveSafetensors: ${name} is not a Tensor`);
+  checkText('saveSafetensors', 'the path', path);
   await writeSafetensors(path, await staged(map), metadata);
 }
 
@@ -57,7 +60,7 @@ function toTensor(bytes: Uint8Array, shape: readonly number[], dtype: DType): Te
  * @throws CheckpointError for a file that is truncated, hostile, or not safetensors
  */
 export async function loadSafetensors(path: string): Promise<StateDict> {
-  const file = await readSafetensors(path);
+  const file = await readSafetensors(path, 'loadSafetensors');
   try {
     const state: StateDict = new Map();
     for (const [name, info] of file.tensors) {

@@ -1,5 +1,5 @@
 import { backward } from '../autograd/graph.ts';
-import { ConfigError, checkOptions, describe, GraphError } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, GraphError } from '../native/errors.ts';
 import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import { Optimizer, StepState } from '../optim/index.ts';
@@ -141,6 +141,8 @@ export class Stepper {
 
   /** The first group's learning rate at an applied step. */
   lrAt(step: number): number {
+    if (!Number.isSafeInteger(step) || step < 0)
+      throw new ConfigError(`stepper.lrAt: step must be a whole number >= 0, got ${describe(step)}`);
     return (this.optimizer.groups[0]?.lr ?? 0) * this.lrScale * (this.schedule?.factor(step) ?? 1);
   }
 
@@ -149,7 +151,8 @@ export class Stepper {
    * @throws GraphError for gradients left over from before, or that reach a leaf which no optimizer owns
    */
   step<B = TensorBatch>(window: AnyWindow, lossOf: LossFunction<B>): Promise<StepResult> {
-    if (!window?.micro?.length)
+    checkFunction('stepper.step', 'the loss', lossOf, '({ x, y }) => losses.mse(model.forward(x), y)');
+    if (!Array.isArray(window?.micro) || window.micro.length === 0)
       throw new ConfigError('stepper.step: the window has no batches. Give { micro: [batch] }, or a window of loader.windows().');
     this.#refuseLeftovers();
     let reading: { read: () => Promise<StepResult> };
@@ -236,6 +239,8 @@ export class Stepper {
 
   /** Scales all learning rates from the next step on. */
   setLrScale(scale: number): void {
+    if (!(typeof scale === 'number' && scale >= 0 && scale < Infinity))
+      throw new ConfigError(`stepper.setLrScale: the scale must be a number >= 0, got ${describe(scale)}`);
     this.lrScale = scale;
     this.#tableEnd = -1;
   }
@@ -289,6 +294,9 @@ export class Stepper {
     return { ...now, applied: t, ...(lossScaler ? { lossScaler } : {}) };
   }
   load(state: StepperState): void {
+    const { attempts, applied, seed, cursor } = Object(state) as Partial<StepperState>;
+    if (![attempts, applied, seed].every(Number.isSafeInteger) || cursor === null || typeof cursor !== 'object')
+      throw new CheckpointError(`stepper.load: this is not what state() gives: ${describe(state)}`);
     this.#attempts = state.attempts;
     this.#applied = state.applied;
     this.#seed = state.seed;

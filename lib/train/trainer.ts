@@ -1,13 +1,13 @@
 import { checkInteger } from '../data/options.ts';
-import type { ProgressBar, ProgressStream, Sink } from '../monitor/index.ts';
-import { ConfigError, checkOptions } from '../native/errors.ts';
+import { ProgressBar, type ProgressStream, type Sink } from '../monitor/index.ts';
+import { ConfigError, checkList, checkOptions, checkText, describe } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { Optimizer } from '../optim/index.ts';
 import type { LossScalerOptions } from '../precision/index.ts';
 import type { Schedule } from '../schedule/index.ts';
 import type { Precision } from '../tensor/context.ts';
-import { type DeviceName, device } from '../tensor/device.ts';
+import type { DeviceName } from '../tensor/device.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { BatchSource, TensorBatch } from './batch.ts';
 import { checkKeep, type Keep } from './checkpoint-files.ts';
@@ -123,14 +123,25 @@ export class Trainer {
       );
     if (options.forward !== undefined && typeof options.forward !== 'function')
       throw new ConfigError('Trainer: forward must be a function (batch) => output');
-    for (const m of options.metrics ?? [])
+    for (const m of checkList('Trainer', 'metrics', options.metrics ?? []))
       if (m !== 'accuracy' && m !== 'perClass')
-        throw new ConfigError(`Trainer: unknown metric ${JSON.stringify(m)}. Known: accuracy, perClass.`);
+        throw new ConfigError(`Trainer: unknown metric ${describe(m)}. Known: accuracy, perClass.`);
     checkOptions('Trainer: checkpoint', options.checkpoint, ['everySteps', 'keep']);
     checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
-    if (options.earlyStopping) new EarlyStopping(options.earlyStopping);
-    checkHooks(options.hooks ?? []);
+    if (options.earlyStopping !== undefined) new EarlyStopping(options.earlyStopping);
+    const { progress } = options;
+    if (
+      progress !== undefined &&
+      typeof (Object(progress) as Partial<ProgressStream>).write !== 'function' &&
+      !(progress instanceof ProgressBar)
+    )
+      throw new ConfigError(
+        `Trainer: progress must be a stream such as process.stderr, or a ProgressBar, got ${describe(progress)}`,
+      );
+    if (options.dir !== undefined) checkText('Trainer', 'dir', options.dir);
+    checkList('Trainer', 'sinks', options.sinks ?? []);
+    checkHooks(checkList('Trainer', 'hooks', options.hooks ?? []));
     if (options.device !== undefined) options.model.to(options.device);
     this.options = options;
   }
@@ -165,6 +176,8 @@ export class Trainer {
    */
   async evaluate(loader: BatchSource, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
     checkOptions('evaluate', options, ['signal']);
+    if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+      throw new ConfigError(`evaluate: signal must be an AbortSignal, got ${describe(options.signal)}`);
     if (typeof loader?.epoch !== 'function')
       throw new ConfigError('evaluate: expected a loader, for example data.loader(set, { batchSize: 512 })');
     if (this.#run && !this.#run.resting)

@@ -36,7 +36,7 @@ describe('TensorDataset', () => {
       /6 elements are not whole samples of shape \[4\]/,
     ],
     ['a shape of 0', () => new TensorDataset({ x: { data: f, shape: [0] } }), /positive integers/],
-    ['a plain array', () => new TensorDataset({ x: { data: [1, 2] as never } }), /expected a Float32Array.*got Array/],
+    ['a plain array', () => new TensorDataset({ x: { data: [1, 2] as never } }), /expected a Float32Array.*got \[1, 2\]/],
     [
       'a wrong dtype',
       () => new TensorDataset({ x: { data: f, dtype: 'i32' } }),

@@ -162,7 +162,7 @@ describe('failures', () => {
   })();
   const refused: [string, () => unknown, RegExp][] = [
     ['no dataset', () => run(7), /expected a dataset/],
-    ['a string', () => run('train'), /expected a dataset.*got string/],
+    ['a string', () => run('train'), /expected a dataset.*got "train"/],
     ['an empty dataset', () => run([]), /the dataset is empty/],
     ['no batchSize', () => loader(ds, {} as never), /batchSize must be an integer from 1/],
     ['no options', () => loader(ds, undefined as never), /batchSize must be an integer/],

@@ -1,4 +1,4 @@
-import { ConfigError, checkOptions, describe } from '../../native/errors.ts';
+import { ConfigError, checkOptions, checkText, describe } from '../../native/errors.ts';
 
 /** Cut [.., height, width] at a random place out of images padded on all sides. Draws two words per sample: y, then x. */
 export interface RandomCrop {
@@ -46,10 +46,11 @@ export function randomCrop(
   options: ImageOptions & { padding?: number; fill?: number } = {},
 ): RandomCrop {
   checkOptions('augment.randomCrop', options, ['padding', 'fill', 'column']);
-  const [height, width] = typeof size === 'number' ? [size, size] : size;
+  const [height, width] = Array.isArray(size) ? size : [size, size];
   const { padding = 0, fill = 0, column = 'x' } = options;
+  checkText('augment.randomCrop', 'column', column);
   const whole = (n: unknown, least: number) => Number.isSafeInteger(n) && (n as number) >= least;
-  if (!whole(height, 1) || !whole(width, 1)) {
+  if (!whole(height, 1) || !whole(width, 1) || (Array.isArray(size) && size.length !== 2)) {
     throw new ConfigError(`augment.randomCrop: size must be a positive integer or [height, width], got ${describe(size)}.`);
   }
   if (!whole(padding, 0)) throw new ConfigError(`augment.randomCrop: padding must be an integer >= 0, got ${describe(padding)}.`);
@@ -60,7 +61,9 @@ export function randomCrop(
 /** Mirrors each image left to right with probability `p` (default 0.5). Throws ConfigError unless 0 <= p <= 1. */
 export function randomHorizontalFlip(p = 0.5, options: ImageOptions = {}): RandomHorizontalFlip {
   checkOptions('augment.randomHorizontalFlip', options, ['column']);
-  if (!(p >= 0 && p <= 1)) throw new ConfigError(`augment.randomHorizontalFlip: p must be from 0 to 1, got ${describe(p)}.`);
+  checkText('augment.randomHorizontalFlip', 'column', options.column ?? 'x');
+  if (!(typeof p === 'number' && p >= 0 && p <= 1))
+    throw new ConfigError(`augment.randomHorizontalFlip: p must be from 0 to 1, got ${describe(p)}.`);
   return { kind: 'randomHorizontalFlip', column: options.column ?? 'x', p };
 }
 
@@ -78,6 +81,7 @@ export function normalize(
   const stds = typeof std === 'number' ? [std] : std;
   if (!Array.isArray(means) || !finite(means))
     throw new ConfigError(`augment.normalize: mean must be finite numbers, got ${describe(mean)}.`);
+  checkText('augment.normalize', 'column', options.column ?? 'x');
   if (!Array.isArray(stds) || !finite(stds) || stds.includes(0)) {
     throw new ConfigError(`augment.normalize: std must be finite numbers other than 0, got ${describe(std)}.`);
   }
