@@ -100,7 +100,7 @@ export {
   square,
   tanh,
 } from './ops/unary.ts';
-export { flatten, reshape, rows, squeeze, unsqueeze } from './ops/view.ts';
+export { flatten, reshape, squeeze, unsqueeze } from './ops/view.ts';
 export * as optim from './optim/index.ts';
 export * as schedule from './schedule/index.ts';
 export {
@@ -116,7 +116,7 @@ export { type Nested, type TensorOptions, tensor } from './tensor/create.ts';
 export { cpuInfo, type Device, type DeviceName, device, StreamEvent } from './tensor/device.ts';
 export type { DType, FloatDType } from './tensor/dtype.ts';
 export { PhiloxStream } from './tensor/philox.ts';
-export { kept, persistent, scope } from './tensor/scope.ts';
+export { kept, scope } from './tensor/scope.ts';
 export type { Shape } from './tensor/shape.ts';
 export { type Format, type HostArray, Parameter, Tensor } from './tensor/tensor.ts';
 export * from './train/index.ts';

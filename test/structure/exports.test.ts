@@ -19,6 +19,7 @@ describe('the package', () => {
   test('keeps to itself what only its own rooms use', () => {
     const inner = [
       'sumTo',
+      'persistent',
       'powScalar',
       'to',
       'drawAttributes',
