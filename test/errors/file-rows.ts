@@ -127,6 +127,13 @@ export const sets: Row[] = [
     /cut\.idx.*9/,
   ],
   ['a picture in place of an IDX file', () => data.idx(file('p.idx', '\x89PNG....')), DataError, /p\.idx.*IDX/],
+  ['MNIST from a number', () => data.mnist({ dir: wrong(5) }), ConfigError, /data\.mnist: dir must be a string, got 5/],
+  [
+    'no columns at all',
+    () => new data.TensorDataset(wrong(undefined)),
+    DataError,
+    /TensorDataset: expected columns by name, for example/,
+  ],
   [
     'MNIST from nowhere',
     () => data.mnist({ dir: join(dir, 'nowhere') }),

@@ -1,0 +1,253 @@
+// What trains, reads and shows, with right arguments, from which the fuzz test makes wrong ones.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { losses, nn, ones, optim, schedule } from '../../lib/index.ts';
+import {
+  any,
+  anyNum,
+  count,
+  each,
+  fn,
+  int,
+  type Kind,
+  list,
+  maker,
+  maybe,
+  needs,
+  num,
+  object,
+  only,
+  options,
+  or,
+  shape,
+  text,
+  thing,
+  word,
+} from './kinds.ts';
+import { set, stepper } from './row.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'anneal-fuzz-'));
+process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
+export const file = (name: string): Kind => text(join(dir, name));
+export const params = () => new nn.Linear(2, 2).parameters();
+export const batch = list(() => [0, 1, 1]);
+const ends = { from: num(1), to: num(0), steps: count(5) };
+const dataset = only(set);
+
+const rule = { lr: num(0.1), weightDecay: num(0), maximize: any(false) };
+const adam = options({ ...rule, betas: list(() => [0.9, 0.99]), eps: num(1e-8), amsgrad: any(false) });
+const model = only(() => new nn.Linear(2, 2));
+const training: Record<string, readonly Kind[]> = {
+  ...each('optim.Adam optim.AdamW', [only(params), adam]),
+  'optim.SGD': [
+    only(params),
+    needs({ lr: num(0.1), ...options({ momentum: num(0), dampening: num(0), weightDecay: num(0) }).fields }),
+  ],
+  'optim.StepState': [],
+  'optim.clipGradNorm': [list(params), anyNum(1)],
+  'optim.paramGroups': [model, needs({ weightDecay: num(0.1), noDecay: maybe(list(() => ['weight'])) })],
+  ...each('optim.recipes.adam optim.recipes.adamW optim.recipes.sgd optim.recipes.sgdGentle', [
+    model,
+    options({ lr: num(0.1), weightDecay: num(0) }),
+  ]),
+  'schedule.Schedule': [list(() => [{ kind: 'own', options: {}, steps: 2, needsLength: false, at: () => 1 }]), maybe(count(2))],
+  ...each('schedule.Plateau schedule.plateau', [
+    options({
+      metric: text('val/loss'),
+      mode: word('min'),
+      factor: num(0.5),
+      patience: count(1),
+      threshold: num(0),
+      thresholdMode: word('rel'),
+      cooldown: int(0),
+      minLr: num(0),
+      eps: num(0),
+    }),
+  ]),
+  'schedule.constant': [options({ factor: num(1), steps: count(3) })],
+  ...each('schedule.cosine schedule.linear schedule.oneMinusSqrt', [options(ends)]),
+  'schedule.polynomial': [options({ ...ends, power: num(1) })],
+  'schedule.cosineRestarts': [needs({ period: count(3), mult: maybe(count(1)), to: maybe(num(0)), steps: maybe(count(3)) })],
+  'schedule.custom': [fn(() => 1), options({ steps: count(3), name: text('own') })],
+  'schedule.exponential': [needs({ gamma: num(0.9), steps: maybe(count(3)) })],
+  'schedule.fromJSON': [only(() => schedule.constant().toJSON())],
+  'schedule.inverseSqrt': [options({ timescale: num(3), steps: count(3) })],
+  'schedule.oneCycle': [
+    options({
+      steps: count(3),
+      pctStart: num(0.3),
+      divFactor: num(25),
+      finalDivFactor: num(10),
+      anneal: word('cos'),
+      threePhase: any(false),
+    }),
+  ],
+  'schedule.step': [needs({ every: int(3), gamma: maybe(num(0.1)), steps: maybe(count(3)) })],
+  'schedule.warmup': [needs({ steps: int(3), from: maybe(num(0)) })],
+  'schedule.wsd': [
+    needs({ warmup: int(1), decay: count(1), from: maybe(num(0)), to: maybe(num(0)), shape: maybe(word('linear')) }),
+  ],
+  EarlyStopping: [
+    options({
+      metric: text('val/loss'),
+      mode: word('min'),
+      patience: or(count(1), anyNum(1)),
+      minDelta: num(0),
+      checkFinite: any(true),
+      stoppingThreshold: num(0),
+      divergenceThreshold: num(9),
+    }),
+  ],
+  modeOf: [word('val/loss')],
+  Stepper: [
+    needs({
+      model,
+      optimizer: only(() => new optim.SGD(params(), { lr: 1 })),
+      schedule: maybe(only(() => schedule.constant().over(2))),
+      precision: maybe(word('f32')),
+      clipNorm: maybe(anyNum(1)),
+      seed: maybe(int(0)),
+    }),
+  ],
+  Trainer: [
+    needs({
+      model,
+      optimizer: only(() => new optim.SGD(params(), { lr: 1 })),
+      loss: fn(() => losses.mse(ones([1]), ones([1]))),
+      forward: maybe(fn(() => 1)),
+      schedule: maybe(only(() => schedule.constant())),
+      precision: maybe(word('f32')),
+      clipNorm: maybe(anyNum(1)),
+      earlyStopping: maybe(object(() => ({}))),
+      metrics: maybe(list(() => ['accuracy'])),
+      dir: maybe(file('run')),
+      seed: maybe(int(0)),
+      device: maybe(maker.device),
+      hooks: maybe(list(() => [])),
+      sinks: maybe(list(() => [])),
+      progress: maybe(only(() => ({ write() {} }))),
+      checkpoint: maybe(object(() => ({ everySteps: 1 }))),
+    }),
+  ],
+  ...each('latestValid pruneCheckpoints', [file('none')]),
+  saveCheckpoint: [file('saved'), only(stepper)],
+  loadCheckpoint: [file('saved'), only(stepper)],
+  verifyCheckpoint: [file('none')],
+  writeCheckpoint: [file('written'), int(1), object(() => ({ a: 'b' }))],
+  loadSafetensors: [file('w.safetensors')],
+  readSafetensors: [file('w.safetensors')],
+  saveSafetensors: [file('w.safetensors'), object(() => ({ a: ones([1]) })), maybe(object(() => ({ a: 'b' })))],
+  writeSafetensors: [
+    file('v.safetensors'),
+    list(() => [{ name: 'a', dtype: 'u8', shape: [1], data: new Uint8Array(1) }]),
+    maybe(object(() => ({ a: 'b' }))),
+  ],
+  encodeSafetensors: [
+    list(() => [{ name: 'a', dtype: 'u8', shape: [1], data: new Uint8Array(1) }]),
+    maybe(object(() => ({ a: 'b' }))),
+  ],
+};
+
+const host: Record<string, readonly Kind[]> = {
+  'augment.normalize': [or(num(0), shape(1)), or(num(1), shape(1)), options({ column: text('x') })],
+  'augment.randomCrop': [or(count(2), shape(2, 2)), options({ padding: int(0), fill: num(0), column: text('x') })],
+  'augment.randomHorizontalFlip': [maybe(num(0.5)), options({ column: text('x') })],
+  ...each('data.ArrayDataset data.TensorDataset', [
+    object(() => ({ x: { data: new Float32Array(4), shape: [2] } })),
+    maybe(only(() => new Uint32Array(1))),
+  ]),
+  'data.CsvDataset': [
+    object(() => ({ x: { data: new Float32Array(4), shape: [2] } })),
+    list(() => ['a', 'b']),
+    maybe(list(() => ['a'])),
+  ],
+  'data.Loader': [
+    or(
+      list(() => [{ x: 1 }]),
+      fn(() => []),
+    ),
+    needs({ batchSize: count(1) }),
+  ],
+  'data.loader': [
+    or(
+      list(() => [{ x: 1 }]),
+      fn(() => []),
+    ),
+    needs({
+      batchSize: count(1),
+      shuffle: maybe(any(true)),
+      dropLast: maybe(any(true)),
+      seed: maybe(or(int(1), any(1n))),
+      transform: maybe(list(() => [])),
+      collate: maybe(fn(() => ({}))),
+      dtypes: maybe(object(() => ({}))),
+      workers: maybe(int(0)),
+      prefetch: maybe(int(1)),
+      badSamples: maybe(word('error')),
+    }),
+  ],
+  'data.TextWindows': [
+    only(() => Int32Array.of(1, 2, 3, 4)),
+    needs({ block: count(2), samples: maybe(count(1)), random: any(true) }),
+  ],
+  'data.charTokens': [text('text'), options({ vocabulary: list(() => ['t', 'e', 'x']) })],
+  'data.concat': [list(() => [set(), set()])],
+  'data.csv': [
+    text('/dev/null/none'),
+    options({
+      header: or(any(true)),
+      columns: list(() => ['a']),
+      label: or(text('b'), int(0)),
+      delimiter: word(','),
+      dtype: word('f32'),
+      labelType: word('class'),
+      missing: anyNum(0),
+      maxField: count(9),
+    }),
+  ],
+  'data.idx': [text('/dev/null/none'), options({ maxBytes: anyNum(9) })],
+  'data.text': [text('/dev/null/none'), options({ maxBytes: anyNum(9) })],
+  'data.split': [
+    dataset,
+    list(() => [4, 6]),
+    options({
+      stratify: or(
+        text('y'),
+        list(() => []),
+      ),
+      seed: or(int(0), any(1n)),
+    }),
+  ],
+  'data.subset': [dataset, list(() => [0, 1])],
+  'data.toDevice': [
+    thing(() => ({ x: { data: new Float32Array(1), shape: [1], dtype: 'f32' }, ids: Int32Array.of(0) })),
+    fn(() => 1),
+  ],
+  'monitor.Accuracy': [options({ ignoreIndex: int(0) })],
+  'monitor.accuracy': [batch, batch, options({ ignoreIndex: int(0) })],
+  'monitor.ConfusionMatrix': [
+    count(2),
+    options({ labels: list(() => ['a', 'b']), ignoreIndex: int(0), zeroDivision: anyNum(0) }),
+  ],
+  'monitor.JsonLinesSink': [file('log.jsonl')],
+  'monitor.ProgressBar': [
+    only(() => ({ write() {} })),
+    options({ interval: num(1), lineInterval: num(1), width: num(3), now: fn(() => 1) }),
+  ],
+  'monitor.RateMeter': [maybe(anyNum(1))],
+  ...each('monitor.formatDuration monitor.formatNumber monitor.formatRate', [anyNum(1)]),
+  'monitor.predictedClasses': [
+    or(
+      only(() => Float32Array.of(1, 2)),
+      list(() => []),
+    ),
+    count(2),
+  ],
+  'monitor.renderProgress': [object(() => ({ step: 1 })), anyNum(80)],
+  'monitor.secondsLeft': [object(() => ({ step: 1 }))],
+  'monitor.sparkline': [list(() => [1, 2]), anyNum(5)],
+  'monitor.terminalImage': [only(() => new Uint8Array(4)), count(2), count(2), options({ color: any(true), invert: any(true) })],
+};
+
+export const trainingCalls: Readonly<Record<string, readonly Kind[]>> = { ...training, ...host };
