@@ -2,7 +2,8 @@
 import { existsSync, openSync, readSync } from 'node:fs';
 import { createHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { augment, data, losses, manualSeed, nn, optim, schedule, Trainer } from '../../lib/index.ts';
+import { cnn } from '../../examples/mnist/model.ts';
+import { augment, data, losses, manualSeed, optim, schedule, Trainer } from '../../lib/index.ts';
 
 const seconds = Number(process.argv[2]);
 const dir = process.argv[3] as string;
@@ -51,19 +52,7 @@ async function measured(work: () => Promise<unknown>): Promise<Stalls> {
 }
 
 manualSeed(1);
-const model = new nn.Sequential(
-  new nn.Conv2d(1, 32, { kernelSize: 3 }),
-  new nn.ReLU(),
-  new nn.Conv2d(32, 64, { kernelSize: 3 }),
-  new nn.ReLU(),
-  new nn.MaxPool2d(2),
-  new nn.Dropout(0.25),
-  new nn.Flatten(),
-  new nn.Linear(9216, 128),
-  new nn.ReLU(),
-  new nn.Dropout(0.5),
-  new nn.Linear(128, 10),
-);
+const model = cnn();
 const pixels = Uint8Array.from({ length: 6400 * 784 }, (_, i) => (i * 2_654_435_761) >>> 24);
 const labels = Int32Array.from({ length: 6400 }, (_, i) => i % 10);
 const set = new data.TensorDataset({
