@@ -32,6 +32,12 @@ inline void registerKernels(OpTable& t) {
   registerMatmul(t);
   registerAttention(t);
   registerConv(t);
+  registerReduce(t);
+  registerSoftmax(t);
+  registerNorm(t);
+  registerLoss(t);
+  registerPool(t);
+  registerOptim(t);
 }
 
 }  // namespace anneal::cuda

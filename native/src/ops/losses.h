@@ -1,6 +1,5 @@
-// The elementwise losses and their derivatives: written once, used by the CPU's and the GPU's kernels. Include inside a namespace that has
-// ANNEAL_FN, mexp, mlog, msigmoid and expNegative.
-// No include guard: every instruction set's kernels have their own.
+// The elementwise losses and their derivatives, written once for every device. Included inside a device's namespace after its maths (mexp,
+// mlog, msigmoid, expNegative).
 
 // f: the loss of one element; dx, dt: its derivatives. p: the loss's parameter; q: the weight of positives (BCE).
 
