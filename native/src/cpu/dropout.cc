@@ -5,6 +5,7 @@
 
 ANNEAL_KERNELS_BEGIN
 #include "ops/functors.h"
+#include "cpu/gelu.h"
 
 namespace {
 
