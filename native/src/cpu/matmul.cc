@@ -94,6 +94,11 @@ void matmul(const Call& c) {
 
 }  // namespace
 
-void registerMatmul(OpTable& t) { t.cpu("matmul.plain", matmul); }
+void registerDirectMatmul();
+
+void registerMatmul(OpTable& t) {
+  t.cpu("matmul.plain", matmul);
+  registerDirectMatmul();
+}
 
 ANNEAL_KERNELS_END

@@ -6,6 +6,9 @@ namespace anneal::cpu {
 
 constexpr int64_t kRelu = 1;
 
+/** This instruction set's own out (+)= a^T b (cpu/matmul_direct.cc), of f32 and one matrix on each side; null where oneDNN is as fast. */
+extern Kernel directWeightGradient;
+
 /** attr: m, n, k, batch, strideA, strideB (elements from one batch to the next; 0 repeats the matrix), transposeA, transposeB, accumulate, activation, multiply. */
 struct MatmulShape {
   int64_t m, n, k, batch, strideA, strideB;

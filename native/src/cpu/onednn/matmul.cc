@@ -6,6 +6,9 @@
 #include "cpu/onednn/engine.h"
 
 namespace anneal::cpu {
+
+Kernel directWeightGradient = nullptr;
+
 namespace {
 
 constexpr int64_t kPlainBelow = 40'000;  // multiply-adds; a primitive's overhead is worth about that many
@@ -40,6 +43,12 @@ std::unique_ptr<Primitive> make(const MatmulShape& s, DType a, DType b, DType ou
   return std::make_unique<Primitive>(dnnl::matmul(pd), arguments, pd.scratchpad_desc());
 }
 
+/** Where cpu/matmul_direct.cc measured faster than oneDNN. */
+bool suitsDirect(const MatmulShape& s) {
+  const bool bare = !s.bias && !s.residual && !s.multiplier && s.activation == 0;
+  return directWeightGradient && bare && s.batch == 1 && s.transposeA && !s.transposeB && s.m >= 96 && s.n >= 64 && s.k >= 256 && s.k <= 1024;
+}
+
 /** out = activation(a b + bias) (+ residual | * multiplier); accumulate: out += a b. in: a, b, bias?, residual or multiplier?. */
 void matmul(const Call& c) {
   const MatmulShape s(c);
@@ -53,6 +62,11 @@ void matmul(const Call& c) {
   const View out = native ? c.out[0] : widenedOutput(c.out[0], 3);
   if (s.accumulate && out.data != c.out[0].data) narrow(c.out[0], out);
   const View extra = c.nIn > 3 ? (native ? c.in[3] : widened(c.in[3], 4)) : View{nullptr, 0, DType::f32};
+
+  if (out.dtype == DType::f32 && a.dtype == DType::f32 && b.dtype == DType::f32 && suitsDirect(s)) {
+    runNow(directWeightGradient, {a, b}, {out}, {double(s.m), double(s.n), double(s.k), 1, 0, 0, 1, 0, double(s.accumulate), 0, 0});
+    return narrow(out, c.out[0]);
+  }
 
   Key key("matmul");
   key << s.m << s.n << s.k << s.batch << s.strideA << s.strideB << s.transposeA << s.transposeB << s.accumulate << s.bias << s.residual << s.multiplier
