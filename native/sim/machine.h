@@ -32,6 +32,9 @@ class Memory {
   void* allocate(size_t bytes);
   /** False where it is not the start of an allocation. */
   bool free(void* p);
+  /** Pinned host memory: kernels may use it, it counts as written, and it stays the caller's. False where it overlaps what is known. */
+  bool adopt(void* p, size_t bytes);
+  bool disown(void* p);
   size_t used() const { return used_; }
   size_t limit() const { return limit_; }
   void setLimit(size_t bytes) { limit_ = bytes; }
@@ -40,6 +43,7 @@ class Memory {
     char* data;
     size_t bytes;
     uint8_t* written;  // one byte per byte
+    bool adopted = false;
   };
   /** The allocation that holds [p, p + bytes), or null. Lock-free for readers during a launch: no allocation happens meanwhile on that thread. */
   const Span* find(const void* p, size_t bytes) const;
@@ -75,6 +79,7 @@ struct LaunchOptions {
   uint64_t seed = 0;  // the order of warps, and of blocks where `interleave`
   bool interleave = false;  // several blocks take turns
   bool count = false;
+  uint64_t stepLimit = 2'000'000'000;  // of one warp: a loop that does not end is a Fault
 };
 
 class Module;
@@ -86,8 +91,13 @@ class Kernel {
   virtual const std::string& name() const = 0;
   virtual size_t parameterCount() const = 0;
   virtual size_t parameterSize(size_t i) const = 0;
+  virtual size_t parameterOffset(size_t i) const = 0;
   virtual uint32_t staticShared() const = 0;
   virtual uint32_t registers() const = 0;  // virtual registers alive at once, at most: an indication, not ptxas's figure
+  virtual uint32_t localBytes() const = 0;  // per thread
+  virtual uint32_t maxThreads() const = 0;  // per block, from .maxntid or .reqntid; 1024 where there is none
+  /** Reads the kernel's body now rather than at its first use; throws Fault for what is not known. */
+  virtual void decode() const = 0;
   /** Runs the whole grid on up to `threads` host threads. `parameters[i]` points to parameter i. Throws Fault. */
   virtual Counters launch(const LaunchOptions& options, void* const* parameters, Memory& memory, int threads) const = 0;
 };
