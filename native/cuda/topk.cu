@@ -63,8 +63,7 @@ ANNEAL_FN void topK(const T* x, T* values, int32_t* index, int n, int k, bool la
   uint32_t* candidateKey = outside ? outside + row * 2 * k : memory + (staged ? n : 0);
   uint32_t* candidateIndex = candidateKey + k;
   if (staged)
-    for (int i = tid; i < n; i += kThreads) memory[i] = keyOf(x[i], largest);
-  __syncthreads();
+    for (int i = tid; i < n; i += kThreads) memory[i] = keyOf(x[i], largest);  // read behind the first barrier below
   const auto key = [&](int i) { return staged ? memory[i] : keyOf(x[i], largest); };
 
   // The k-th key, a digit at a time from the top; then `wanted` counts how many of the keys that equal it are taken.
