@@ -137,6 +137,9 @@ const wide: { readonly [name: string]: Case } = {
   paddingBeyondKernel: { x: [1, 16, 5, 5], weight: [16, 16, 3, 3], bias: true, options: { padding: 4 } },
   kernelBeyondImage: { x: [20, 32, 2, 3], weight: [32, 32, 3, 5], options: { padding: [1, 2] } },
   onePixel: { x: [7, 64, 1, 1], weight: [10, 64, 1, 1], bias: true },
+  // Two faults of oneDNN 2.6 that conv2d.gradWeight steps around.
+  fewChannelsStrided: { x: [7, 4, 8, 8], weight: [10, 4, 1, 1], options: { stride: 2 } },
+  placesOfPaddingAlone: { x: [7, 10, 2, 2], weight: [32, 10, 3, 3], options: { stride: 3, padding: 1 } },
   wholeInput: { x: [2, 8, 12, 12], weight: [10, 8, 12, 12], bias: true },
 };
 
