@@ -59,14 +59,13 @@ ANNEAL_FN void storeRows(T* tile, const float (&sum)[D / 8][4], float low, float
   for (int at = lane; at < 16 * kChunks; at += 32) {
     const int row = warp * 16 + at / kChunks, chunk = at % kChunks;
     if (row >= left || chunk * 8 >= d) continue;
-    const Pack<T> held = *reinterpret_cast<const Pack<T>*>(tile + Swizzle<kChunks>::at(row, chunk));
+    const T* held = tile + Swizzle<kChunks>::at(row, chunk);
     T* p = to + row * s.row + chunk * 8;
     if (a.aligned) {
-      *reinterpret_cast<Pack<T>*>(p) = held;
+      storeGlobal(p, *reinterpret_cast<const uint4*>(held));
     } else {
-#pragma unroll
-      for (int j = 0; j < 8; ++j)
-        if (chunk * 8 + j < d) p[j] = held.v[j];
+#pragma unroll 1
+      for (int j = 0; j < 8 && chunk * 8 + j < d; ++j) p[j] = held[j];
     }
   }
 }

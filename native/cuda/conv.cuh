@@ -48,7 +48,7 @@ ANNEAL_FN void convolveSimt(const Convolution& c) {
     convolveMma<T, Tile, Pass::pass>(c);                                                                                           \
   }
 #define ANNEAL_CONV_SIMT(op, pass, size, BM, BN)                                                                                   \
-  extern "C" __global__ void __launch_bounds__((kSimtThreads<BM, BN>)) op##_##size##_f32(const __grid_constant__ Convolution c) {   \
+  extern "C" __global__ void __launch_bounds__((kSimtThreads<BM, BN>), (kSimtBlocks<BM, BN>)) op##_##size##_f32(const __grid_constant__ Convolution c) {   \
     convolveSimt<BM, BN, Pass::pass>(c);                                                                                           \
   }
 #define ANNEAL_CONV_SIZES(op, pass, T)               \

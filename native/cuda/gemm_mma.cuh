@@ -57,17 +57,15 @@ struct MmaOperand {
       copyAsync(tile + Places::at(line(i), chunk()), p ? p : source.p, p != nullptr);
     }
   }
+  /** Element by element, neighbours to neighbouring threads: a warp still reads whole sectors. */
   ANNEAL_FN void gather(T* tile, int64_t k0) const {
-#pragma unroll 1
-    for (int i = 0; i < kChunks; ++i) {
-      const int64_t x = x0 + (along == Along::k ? line(i) : chunk() * 8), k = k0 + (along == Along::k ? chunk() * 8 : line(i));
-      Pack<T> held;
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        const T* p = along == Along::k ? source.find(source.atX(x), source.atK(k + j)) : source.find(source.atX(x + j), source.atK(k));
-        held.v[j] = p ? *p : narrow<T>(0.f);
-      }
-      *reinterpret_cast<Pack<T>*>(tile + Places::at(line(i), chunk())) = held;
+    constexpr int kLine = kPerLine * 8;
+    static_assert(threads % kLine == 0);
+    const int at = static_cast<int>(threadIdx.x) % kLine, first = static_cast<int>(threadIdx.x) / kLine;
+#pragma unroll 4
+    for (int row = first; row < kElements / kLine; row += threads / kLine) {
+      const T* p = along == Along::k ? source.find(source.atX(x0 + row), source.atK(k0 + at)) : source.find(source.atX(x0 + at), source.atK(k0 + row));
+      tile[Places::at(row, at / 8) + at % 8] = p ? *p : narrow<T>(0.f);
     }
   }
 };
@@ -165,8 +163,8 @@ ANNEAL_FN void mmaGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
       for (int j = 0; j < Tile::WN / 8; ++j) {
         const float(&s)[4] = sum[i + h][j];
         float* to = scratch + (h * 16 + (lane >> 2)) * Tile::kOutLd + j * 8 + (lane & 3) * 2;
-        *reinterpret_cast<float2*>(to) = make_float2(s[0], s[1]);
-        *reinterpret_cast<float2*>(to + 8 * Tile::kOutLd) = make_float2(s[2], s[3]);
+        storeShared(to, s[0], s[1]);
+        storeShared(to + 8 * Tile::kOutLd, s[2], s[3]);
       }
     __syncwarp();
     const int64_t row = t.row + down + i * 16, column = t.column + across;

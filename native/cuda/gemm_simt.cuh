@@ -7,6 +7,8 @@ namespace anneal::gpu {
 
 constexpr int kSimtStep = 8;
 template <int BM, int BN> constexpr int kSimtThreads = BM / 32 * (BN / 64) * 32;
+/** On a processor at a time. Two of the big ones would leave 128 registers to a thread: ptxas spills a dozen. */
+template <int BM, int BN> constexpr int kSimtBlocks = BM == 128 ? 1 : 6;
 
 /** One operand's way into shared memory: [k][x], rows of X + 4 floats, with which the scattered stores of a matrix along k meet all banks. */
 template <class Source, Along along, int X, int threads>
@@ -29,28 +31,15 @@ struct SimtOperand {
     for (int i = 0; i < kOwnX; ++i) xs[i] = source.atX(x0 + (along == Along::k ? line(i) : place()));
   }
   ANNEAL_FN void fetch(int64_t k0) {
+    if (!vector) return gather(k0);
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
-      const int64_t k = k0 + (along == Along::k ? place() : line(i));
-      held[i] = make_float4(0.f, 0.f, 0.f, 0.f);
-      if (vector) {
-        const auto* p = source.find(xs[along == Along::k ? i : 0], source.atK(k));
-        if (p) held[i] = *reinterpret_cast<const float4*>(p);
-      } else {
-        held[i] = gather(x0 + (along == Along::k ? line(i) : place()), k);
-      }
+      const auto* p = source.find(xs[along == Along::k ? i : 0], source.atK(k0 + (along == Along::k ? place() : line(i))));
+      held[i] = p ? *reinterpret_cast<const float4*>(p) : make_float4(0.f, 0.f, 0.f, 0.f);
     }
-  }
-  ANNEAL_FN float4 gather(int64_t x, int64_t k) const {
-    float e[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const auto* p = along == Along::k ? source.find(source.atX(x), source.atK(k + j)) : source.find(source.atX(x + j), source.atK(k));
-      e[j] = p ? *p : 0.f;
-    }
-    return make_float4(e[0], e[1], e[2], e[3]);
   }
   ANNEAL_FN void store(float* tile) const {
+    if (!vector) return scatter(tile);
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
       if constexpr (along == Along::k) {
@@ -60,6 +49,22 @@ struct SimtOperand {
         *reinterpret_cast<float4*>(tile + line(i) * kLd + place()) = held[i];
       }
     }
+  }
+
+  // Element by element, neighbours to neighbouring threads: a warp still reads whole sectors.
+  static constexpr int kLine = kPerLine * 4;
+  ANNEAL_FN static int row(int e) { return (static_cast<int>(threadIdx.x) + e * threads) / kLine; }
+  ANNEAL_FN static int at(int e) { return (static_cast<int>(threadIdx.x) + e * threads) % kLine; }
+  ANNEAL_FN void gather(int64_t k0) {
+#pragma unroll
+    for (int e = 0; e < kChunks * 4; ++e) {
+      const auto* p = along == Along::k ? source.find(source.atX(x0 + row(e)), source.atK(k0 + at(e))) : source.find(source.atX(x0 + at(e)), source.atK(k0 + row(e)));
+      reinterpret_cast<float*>(held)[e] = p ? *p : 0.f;
+    }
+  }
+  ANNEAL_FN void scatter(float* tile) const {
+#pragma unroll
+    for (int e = 0; e < kChunks * 4; ++e) tile[along == Along::k ? at(e) * kLd + row(e) : row(e) * kLd + at(e)] = reinterpret_cast<const float*>(held)[e];
   }
 };
 

@@ -14,7 +14,7 @@ ANNEAL_FN void product(const Gemm& g) {
 }  // namespace
 
 #define ANNEAL_TILE(layout, alongA, alongB, size, BM, BN)                                                                              \
-  extern "C" __global__ void __launch_bounds__((kSimtThreads<BM, BN>)) matmul_##layout##_##size##_f32(const __grid_constant__ Gemm g) { \
+  extern "C" __global__ void __launch_bounds__((kSimtThreads<BM, BN>), (kSimtBlocks<BM, BN>)) matmul_##layout##_##size##_f32(const __grid_constant__ Gemm g) { \
     product<BM, BN, Along::alongA, Along::alongB>(g);                                                                                  \
   }
 #define ANNEAL_LAYOUT(layout, alongA, alongB) \

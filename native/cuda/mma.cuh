@@ -57,6 +57,14 @@ template <> ANNEAL_FN uint32_t packPair<bf16>(float low, float high) {
   return r;
 }
 
+// Stores that must stay whole: left to the compiler, some are cut into single elements again.
+ANNEAL_FN void storeShared(float* to, float a, float b) {
+  asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(sharedAddress(to)), "f"(a), "f"(b) : "memory");
+}
+ANNEAL_FN void storeGlobal(void* to, const uint4& v) {
+  asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+}
+
 /**
  * A tile of 16-bit elements in shared memory, rows of `kChunks` chunks of 16 bytes. Chunks change places within their row so that 8 rows of one
  * column (ldmatrix), and rows written whole (cp.async), meet all banks.
