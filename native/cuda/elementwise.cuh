@@ -47,6 +47,16 @@ template <class T, int N> ANNEAL_FN void load(T (&to)[N], const T* from, const S
     for (int k = 0; k < N; ++k) to[k] = k < s.count ? from[s.at(k)] : T{};
   }
 }
+/** A whole pack. 16 bytes by a store of their own: left to the compiler, some are cut into single elements again. */
+template <class T, int N> ANNEAL_FN void storePack(T* to, const Pack<T, N>& p) {
+  if constexpr (sizeof p == 16) {
+    uint4 v;
+    memcpy(&v, &p, 16);
+    asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+  } else {
+    *reinterpret_cast<Pack<T, N>*>(to) = p;
+  }
+}
 template <class T, int N> ANNEAL_FN void store(T* to, const T (&from)[N], const Share& s) {
   if (s.whole) {
     if constexpr (sizeof(T) * N > 16) {
@@ -56,13 +66,13 @@ template <class T, int N> ANNEAL_FN void store(T* to, const T (&from)[N], const 
         Pack<T, M> p;
 #pragma unroll
         for (int k = 0; k < M; ++k) p.v[k] = from[j + k];
-        *reinterpret_cast<Pack<T, M>*>(to + s.first + j) = p;
+        storePack(to + s.first + j, p);
       }
     } else {
       Pack<T, N> p;
 #pragma unroll
       for (int k = 0; k < N; ++k) p.v[k] = from[k];
-      *reinterpret_cast<Pack<T, N>*>(to + s.first) = p;
+      storePack(to + s.first, p);
     }
   } else {
 #pragma unroll
