@@ -100,7 +100,7 @@ void stepBegin(const Call& c) {
   scalars.add(c, 1);
   scalars.add(c, 2);
   const uint32_t call = gpu().watch(c, describe);
-  gpu().launch(Plan{"stepBegin_f64", {1}, {1}, 0, 8.0 * kStepSlots}, c.in[0].as<double>(), c.in[0].n, scalars, c.attr[0], c.attr[1], stateOf(c.out[0]),
+  gpu().launch(Plan{"stepBegin_f64", {1}, {1}, 0, 128}, c.in[0].as<double>(), c.in[0].n, scalars, c.attr[0], c.attr[1], stateOf(c.out[0]),
                gpu().trouble(), call);
 }
 
@@ -109,7 +109,7 @@ void stepEnd(const Call& c) {
   require(c.nIn <= kReports, "stepEnd: reports");
   Scalars scalars;
   for (int i = 0; i < c.nIn; ++i) scalars.add(c, i);
-  gpu().launch(Plan{"stepEnd_f64", {1}, {1}, 0, 8.0 * kStepSlots}, scalars, stateOf(c.out[0]));
+  gpu().launch(Plan{"stepEnd_f64", {1}, {1}, 0, 128}, scalars, stateOf(c.out[0]));
 }
 
 /** in: state; out: scale, good steps (f32 [2]); attr: growth, backoff, interval, floor, ceiling. */
