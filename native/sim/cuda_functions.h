@@ -1,5 +1,5 @@
 // Every function of the driver API that the stand-in exports: SIM_API(the CUDA version that brought this form of it, symbol, parameters).
-// Read several times: to declare them, for cuGetProcAddress, and by test/sim/abi.cc, which compares each with cuda.h.
+// Read several times: to declare them, for cuGetProcAddress, and by test/sim/driver/abi.cc, which compares each with cuda.h.
 // No #pragma once: that is the point.
 SIM_API(2000, cuInit, (unsigned int flags))
 SIM_API(2020, cuDriverGetVersion, (int* version))

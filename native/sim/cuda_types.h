@@ -1,5 +1,5 @@
 // The part of the CUDA driver API's types that the stand-in needs, written down here so that no CUDA toolkit is needed to build it.
-// Names, sizes and values are cuda.h's own; test/sim/abi.cc compares each with the toolkit's header where there is one.
+// Names, sizes and values are cuda.h's own; test/sim/driver/abi.cc compares each with the toolkit's header where there is one.
 // Includes nothing, so that the test can read it inside a namespace: <cstddef> and <cstdint> come first.
 #pragma once
 

@@ -33,6 +33,8 @@ namespace sim::driver {
 struct Settings {
   int devices, computeCapability, processors;
   size_t memory;
+  int report;               // 1: faults go to stderr; 2: failed calls too
+  std::string counterFile;  // where launches are counted, for programs that do not ask
   std::atomic<uint64_t> seed;
   std::atomic<int> interleave, threads, delayUs, unwrittenCopies, count;
 };

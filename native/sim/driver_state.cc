@@ -48,7 +48,9 @@ Settings& settings() {
     s->threads = static_cast<int>(std::max(1ll, fromEnvironment("ANNEAL_SIM_THREADS", cores())));
     s->delayUs = static_cast<int>(fromEnvironment("ANNEAL_SIM_DELAY_US", 0));
     s->unwrittenCopies = static_cast<int>(fromEnvironment("ANNEAL_SIM_UNWRITTEN_COPIES", 0));
-    s->count = 0;
+    s->report = static_cast<int>(fromEnvironment("ANNEAL_SIM_REPORT", 0));
+    if (const char* file = std::getenv("ANNEAL_SIM_COUNTERS")) s->counterFile = file;
+    s->count = !s->counterFile.empty();
     return s;
   }();
   return *made;
@@ -133,12 +135,14 @@ CUresult injectedKernelFault() {
 
 CUresult fail(CUresult result, const std::string& why) {
   lastError = why;
+  if (settings().report > 1) std::fprintf(stderr, "anneal-sim: %s: %s\n", nameOfResult(result) ? nameOfResult(result) : "error", why.c_str());
   return result;
 }
 
 void setLastFault(const std::string& text) {
   std::lock_guard hold(words().lock);
   words().fault = text;
+  if (!text.empty() && settings().report) std::fprintf(stderr, "anneal-sim: %s\n", text.c_str());
 }
 
 const char* handOut(std::string text) {
