@@ -11,7 +11,7 @@ typedef int32_t I8 __attribute__((vector_size(32)));
 struct Tile {
   alignas(32) float a[16][16];  // row, k
   alignas(32) float b[16][8];   // k, column
-  alignas(32) float c[16][8];
+  alignas(32) float c[16][8];  // read as 128 numbers in a row, too
 };
 
 template <class To, class From> inline To as(From v) {
@@ -72,9 +72,8 @@ template <int k> void multiply(Tile& t) {
     }
 }
 
-template <Type A> inline void unpack(uint32_t v, float& lo, float& hi) {
-  lo = fromHalf<A>(uint16_t(v));
-  hi = fromHalf<A>(uint16_t(v >> 16));
+template <Type A> inline void widen(const uint16_t* from, float* to) {
+  for (int i = 0; i < 8; ++i) to[i] = fromHalf<A>(from[i]);
 }
 
 template <Type A, Type D, int k> int mma(Warp& w, const Inst& in, uint32_t mask) {
@@ -84,37 +83,55 @@ template <Type A, Type D, int k> int mma(Warp& w, const Inst& in, uint32_t mask)
   const uint32_t* op = in.op.data() + in.dsts;
   constexpr bool tf = A == Type::TF32;
   constexpr int aRegs = tf ? k / 2 : k / 4, bRegs = tf ? k / 4 : k / 8, cRegs = D == Type::F32 ? 4 : 2;
+  // A register over the lanes is a matrix of 8 rows by rows (see GPU.md's layouts), so it is read as one.
   for (int r = 0; r < aRegs; ++r) {
-    const uint32_t* v = w.in<uint32_t>(op[r]);
-    for (int i = 0; i < 32; ++i) {
-      int g = (i >> 2) + 8 * (r & 1), q = i & 3;
-      if constexpr (tf) t.a[g][q + 4 * (r >> 1)] = bits<float>(v[i] & ~0x1FFFu);
-      else unpack<A>(v[i], t.a[g][2 * q + 8 * (r >> 1)], t.a[g][2 * q + 1 + 8 * (r >> 1)]);
+    if constexpr (tf) {
+      const uint32_t* v = w.in<uint32_t>(op[r]);
+      for (int i = 0; i < 32; ++i) t.a[(i >> 2) + 8 * (r & 1)][(i & 3) + 4 * (r >> 1)] = bits<float>(v[i] & ~0x1FFFu);
+    } else {
+      const uint16_t* v = w.in<uint16_t>(op[r]);
+      for (int g = 0; g < 8; ++g) widen<A>(v + 8 * g, &t.a[g + 8 * (r & 1)][8 * (r >> 1)]);
     }
   }
   for (int r = 0; r < bRegs; ++r) {
-    const uint32_t* v = w.in<uint32_t>(op[aRegs + r]);
-    for (int i = 0; i < 32; ++i) {
-      int g = i >> 2, q = i & 3;
-      if constexpr (tf) t.b[q + 4 * r][g] = bits<float>(v[i] & ~0x1FFFu);
-      else unpack<A>(v[i], t.b[2 * q + 8 * r][g], t.b[2 * q + 1 + 8 * r][g]);
+    if constexpr (tf) {
+      const uint32_t* v = w.in<uint32_t>(op[aRegs + r]);
+      for (int i = 0; i < 32; ++i) t.b[(i & 3) + 4 * r][i >> 2] = bits<float>(v[i] & ~0x1FFFu);
+    } else {
+      const uint16_t* v = w.in<uint16_t>(op[aRegs + r]);
+      alignas(32) uint16_t turned[8][8];
+      for (int x = 0; x < 8; ++x)
+        for (int y = 0; y < 8; ++y) turned[y][x] = v[8 * x + y];
+      for (int g = 0; g < 8; ++g) widen<A>(turned[g], t.b[8 * r + g]);
     }
   }
-  for (int r = 0; r < cRegs; ++r) {
-    const uint32_t* v = w.in<uint32_t>(op[aRegs + bRegs + r]);
-    for (int i = 0; i < 32; ++i) {
-      int g = i >> 2, q = i & 3;
-      if constexpr (D == Type::F32) t.c[g + 8 * (r >> 1)][2 * q + (r & 1)] = bits<float>(v[i]);
-      else unpack<Type::F16>(v[i], t.c[g + 8 * r][2 * q], t.c[g + 8 * r][2 * q + 1]);
+  if constexpr (D == Type::F32) {
+    for (int h = 0; h < 2; ++h) {
+      const float *even = w.in<float>(op[aRegs + bRegs + 2 * h]), *odd = w.in<float>(op[aRegs + bRegs + 2 * h + 1]);
+      float* c = &t.c[0][0] + 64 * h;
+      for (int i = 0; i < 32; ++i) {
+        c[2 * i] = even[i];
+        c[2 * i + 1] = odd[i];
+      }
     }
+  } else {
+    for (int r = 0; r < cRegs; ++r)
+      for (int g = 0; g < 8; ++g) widen<Type::F16>(w.in<uint16_t>(op[aRegs + bRegs + r]) + 8 * g, t.c[g + 8 * r]);
   }
   multiply<k>(t);
-  for (int r = 0; r < cRegs; ++r) {
-    uint32_t* v = w.out<uint32_t>(in.op[r]);
-    for (int i = 0; i < 32; ++i) {
-      int g = i >> 2, q = i & 3;
-      if constexpr (D == Type::F32) v[i] = bits<uint32_t>(t.c[g + 8 * (r >> 1)][2 * q + (r & 1)]);
-      else v[i] = uint32_t(toF16(t.c[g + 8 * r][2 * q + 1])) << 16 | toF16(t.c[g + 8 * r][2 * q]);
+  if constexpr (D == Type::F32) {
+    for (int h = 0; h < 2; ++h) {
+      float *even = w.out<float>(in.op[2 * h]), *odd = w.out<float>(in.op[2 * h + 1]);
+      const float* c = &t.c[0][0] + 64 * h;
+      for (int i = 0; i < 32; ++i) {
+        even[i] = c[2 * i];
+        odd[i] = c[2 * i + 1];
+      }
+    }
+  } else {
+    for (int r = 0; r < cRegs; ++r) {
+      uint16_t* v = w.out<uint16_t>(in.op[r]);
+      for (int i = 0; i < 64; ++i) v[i] = toF16((&t.c[0][0])[64 * r + i]);
     }
   }
   if (w.counters) {

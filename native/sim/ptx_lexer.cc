@@ -41,7 +41,9 @@ void Lexer::advance() {
   if (i < n) {
     if (words.is[uint8_t(s[i])]) {
       // "::" belongs to a modifier such as .L1::no_allocate; a single ':' ends a label.
-      while (i < n && (words.is[uint8_t(s[i])] || (s[i] == ':' && i + 1 < n && s[i + 1] == ':' && (++i, true)))) ++i;
+      // Directives may be glued: .reg.b32.
+      bool directive = s[i] == '.';
+      while (i < n && !(directive && i > start && s[i] == '.') && (words.is[uint8_t(s[i])] || (s[i] == ':' && i + 1 < n && s[i + 1] == ':' && (++i, true)))) ++i;
     } else if (s[i] == '"') {
       for (++i; i < n && s[i] != '"'; ++i) i += s[i] == '\\';
       i = i < n ? i + 1 : n;
