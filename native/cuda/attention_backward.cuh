@@ -9,6 +9,9 @@ namespace anneal::gpu {
 /** Rows of the other side at a time: both sides' four tiles fill 48 KiB where D is 128. */
 template <int D> constexpr int kOtherRows = D > 64 ? 32 : 64;
 
+constexpr int kFar = 1 << 20;
+ANNEAL_FN int within(int64_t n) { return static_cast<int>(n < -kFar ? -kFar : (n > kFar ? kFar : n)); }
+
 /** One weight: p becomes P keep, ds (so far dP) becomes dS. `base`: the log-sum-exp in powers of two. */
 ANNEAL_FN void weightGradient(float& p, float& ds, float c, float base, float delta, float keep) {
   const float e = fastExp2(fmaf(p, c, -base));
@@ -123,15 +126,16 @@ ANNEAL_FN void keyGradMma(const Attention& a) {
     __syncthreads();
     dotRows<T, D, N>(ds, values, fa, grads, fb);
     const bool edge = a.mask || i0 < full || i0 + N > a.tq || j0 + kOwnRows > a.tk;
+    // Small numbers suffice inside a tile: rows and keys that are left, and how far the first query sees past this lane's first key.
+    const int rows = within(a.tq - i0), left = within(a.tk - j), sight = a.causal ? within(i0 + a.tk - a.tq - j) : kFar;
 #pragma unroll
     for (int n = 0; n < N / 8; ++n)
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int at = n * 8 + (lane & 3) * 2 + (e & 1);
-        const int64_t i = i0 + at, key = j + 8 * (e >> 1);
-        const float keep = a.threshold ? keepOf(a, b, h, i, key) : 1.f;
+        const int at = n * 8 + (lane & 3) * 2 + (e & 1), key = 8 * (e >> 1);
+        const float keep = a.threshold ? keepOf(a, b, h, i0 + at, j + key) : 1.f;
         weightGradient(p[n][e], ds[n][e], a.scale * kLog2e, base[at], delta[at], keep);
-        if (edge && (i >= a.tq || key >= keysSeen(a, i) || !maskAllows(a, b, h, i, key))) p[n][e] = ds[n][e] = 0.f;
+        if (edge && (at >= rows || key >= left || key > sight + at || !maskAllows(a, b, h, i0 + at, j + key))) p[n][e] = ds[n][e] = 0.f;
       }
     sumRows<T, D, N>(dv, p, grads, fx);
     sumRows<T, D, N>(dk, ds, queries, fx);

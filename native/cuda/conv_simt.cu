@@ -38,17 +38,17 @@ ANNEAL_FN void order(const T* w, T* to, int64_t n, int64_t outs, int64_t channel
   }
 ANNEAL_ORDER(float, f32) ANNEAL_ORDER(f16, f16) ANNEAL_ORDER(bf16, bf16)
 
-/** dw[o][c][place] (+)= the parts [split][o][place][c], in order. */
+/** dw[o][c][place] (+)= the parts [split][o][place][c], in order. In the order of the parts, which are more than what is written. */
 extern "C" __global__ void __launch_bounds__(kThreads)
     conv2d_gradWeight_finish_f32(const float* partials, float* dw, int64_t n, int64_t splits, int64_t channels, int64_t area, int32_t add) {
   const int64_t i = globalThread();
   if (i >= n) return;
-  const int64_t place = i % area, c = i / area % channels, o = i / (area * channels);
-  const float* from = partials + (o * area + place) * channels + c;
+  const int64_t c = i % channels, place = i / channels % area, o = i / (channels * area);
   float sum = 0.f;
 #pragma unroll 4
-  for (int64_t s = 0; s < splits; ++s) sum += from[s * n];
-  dw[i] = add ? dw[i] + sum : sum;
+  for (int64_t s = 0; s < splits; ++s) sum += partials[s * n + i];
+  float* to = dw + (o * channels + c) * area + place;
+  *to = add ? *to + sum : sum;
 }
 
 }  // namespace anneal::gpu

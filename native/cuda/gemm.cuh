@@ -114,11 +114,11 @@ ANNEAL_FN MatrixSource<T, along> matrixOf(const void* p, int64_t z, int64_t stri
 // ---- epilogue ---------------------------------------------------------------------------------------------------------------
 
 /** In the CPU's order: what stands there, bias, relu (NaN passes), residual or multiplier. `r`: row * ldc + column of batch z. */
-template <class R>
+template <class R, bool kBias = true>
 ANNEAL_FN float finishOne(const Gemm& g, float y, int64_t z, int64_t r, int64_t column) {
   const int64_t at = z * g.strideC + r;
   if (g.accumulate) y += widen(static_cast<const R*>(g.c)[at]);
-  if (g.bias) y += g.bias[z * g.strideBias + column];
+  if (kBias && g.bias) y += g.bias[z * g.strideBias + column];
   if (g.relu) y = y > 0.f ? y : (y != y ? y : 0.f);
   if (g.extra) {
     const float e = widen(static_cast<const R*>(g.extra)[at]);
@@ -127,9 +127,10 @@ ANNEAL_FN float finishOne(const Gemm& g, float y, int64_t z, int64_t r, int64_t 
   return y;
 }
 
-/** The same for N neighbours whose addresses allow one access each, stored. */
-template <class R, int N>
+/** The same for N neighbours, 16 bytes of c, stored whole. kBias false: the bias has been added. */
+template <class R, int N, bool kBias>
 ANNEAL_FN void finishPack(const Gemm& g, float (&y)[N], int64_t z, int64_t row, int64_t column) {
+  static_assert(sizeof(R) * N == 16);
   const int64_t at = z * g.strideC + row * g.ldc + column;
   R* c = static_cast<R*>(g.c) + at;
   if (g.accumulate) {
@@ -137,7 +138,7 @@ ANNEAL_FN void finishPack(const Gemm& g, float (&y)[N], int64_t z, int64_t row, 
 #pragma unroll
     for (int i = 0; i < N; ++i) y[i] += widen(before.v[i]);
   }
-  if (g.bias) {
+  if (kBias && g.bias) {
     const float* bias = g.bias + z * g.strideBias + column;
 #pragma unroll
     for (int i = 0; i < N; i += 4) {
@@ -158,7 +159,7 @@ ANNEAL_FN void finishPack(const Gemm& g, float (&y)[N], int64_t z, int64_t row, 
   Pack<R, N> out;
 #pragma unroll
   for (int i = 0; i < N; ++i) out.v[i] = narrow<R>(y[i]);
-  *reinterpret_cast<Pack<R, N>*>(c) = out;
+  storeGlobal(c, *reinterpret_cast<const uint4*>(&out));
 }
 
 ANNEAL_FN float* partialAt(const Gemm& g, const Task& t, int64_t row, int64_t column) {
@@ -166,14 +167,14 @@ ANNEAL_FN float* partialAt(const Gemm& g, const Task& t, int64_t row, int64_t co
 }
 
 /** Stores N neighbours of a row, as far as they lie inside: through the epilogue, or as this split's partial sums. */
-template <class R, int N>
+template <class R, int N, bool kBias = true>
 ANNEAL_FN void storeSums(const Gemm& g, const Task& t, float (&y)[N], int64_t row, int64_t column) {
   if (row >= g.m || column >= g.n) return;
   if (g.partials) {
     float* to = partialAt(g, t, row, column);
     if (g.alignedPartials && column + N <= g.n) {
 #pragma unroll
-      for (int i = 0; i < N; i += 4) *reinterpret_cast<Pack<float>*>(to + i) = {y[i], y[i + 1], y[i + 2], y[i + 3]};
+      for (int i = 0; i < N; i += 4) storeGlobal(to + i, *reinterpret_cast<const uint4*>(y + i));
     } else {
 #pragma unroll
       for (int i = 0; i < N; ++i)
@@ -181,11 +182,11 @@ ANNEAL_FN void storeSums(const Gemm& g, const Task& t, float (&y)[N], int64_t ro
     }
     return;
   }
-  if (g.alignedC && column + N <= g.n) return finishPack<R, N>(g, y, t.z, row, column);
+  if (g.alignedC && column + N <= g.n) return finishPack<R, N, kBias>(g, y, t.z, row, column);
   R* c = static_cast<R*>(g.c) + t.z * g.strideC + row * g.ldc;
 #pragma unroll
   for (int i = 0; i < N; ++i)
-    if (column + i < g.n) c[column + i] = narrow<R>(finishOne<R>(g, y[i], t.z, row * g.ldc + column + i, column + i));
+    if (column + i < g.n) c[column + i] = narrow<R>(finishOne<R, kBias>(g, y[i], t.z, row * g.ldc + column + i, column + i));
 }
 
 }  // namespace anneal::gpu

@@ -75,6 +75,10 @@ template <class Tile, class R, int N>
 ANNEAL_FN void storeStrip(const Gemm& g, const Task& t, const float* scratch, int64_t row0, int64_t column0) {
   constexpr int kLanes = Tile::WN / N, kRows = 32 / kLanes;  // of a row; at a time
   const int lane = threadIdx.x & 31, column = lane % kLanes * N;
+  // A lane stays in its columns: it reads their bias once.
+  float bias[N];
+#pragma unroll
+  for (int i = 0; i < N; ++i) bias[i] = g.bias && !g.partials && column0 + column + i < g.n ? g.bias[t.z * g.strideBias + column0 + column + i] : 0.f;
 #pragma unroll 1
   for (int row = lane / kLanes; row < Tile::kOutRows; row += kRows) {
     const float* from = scratch + row * Tile::kOutLd + column;
@@ -88,7 +92,9 @@ ANNEAL_FN void storeStrip(const Gemm& g, const Task& t, const float* scratch, in
       *reinterpret_cast<float4*>(y) = first ? b : a;
       *reinterpret_cast<float4*>(y + 4) = first ? a : b;
     }
-    storeSums<R, N>(g, t, y, row0 + row, column0 + column);
+#pragma unroll
+    for (int i = 0; i < N; ++i) y[i] += bias[i];
+    storeSums<R, N, false>(g, t, y, row0 + row, column0 + column);
   }
 }
 
