@@ -113,7 +113,7 @@ export {
   setRngState,
 } from './tensor/context.ts';
 export { type Nested, type TensorOptions, tensor } from './tensor/create.ts';
-export { cpuInfo, type Device, type DeviceName, device, StreamEvent } from './tensor/device.ts';
+export { cpuInfo, type Device, type DeviceName, defaultDevice, device, StreamEvent, setDefaultDevice } from './tensor/device.ts';
 export type { DType, FloatDType } from './tensor/dtype.ts';
 export { PhiloxStream } from './tensor/philox.ts';
 export { kept, scope } from './tensor/scope.ts';

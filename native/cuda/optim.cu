@@ -179,7 +179,8 @@ extern "C" __global__ void __launch_bounds__(kThreads) gradNorm_f32(Table table,
 
 /** One block. The norm, whether it is finite, and the clip factor: PyTorch's clip_grad_norm_, NaN stays NaN. */
 extern "C" __global__ void __launch_bounds__(kThreads)
-    gradNorm_finish_f64(const double* partials, int64_t n, double* s, void* out, int outType, int first, int last, double maxNorm) {
+    gradNorm_finish_f64(const double* partials, int64_t n, double* s, void* out, int outType, int first, int last, double maxNorm,
+                        const Trouble* trouble) {
   double sum = 0;
 #pragma unroll 4
   for (int64_t i = threadIdx.x; i < n; i += kThreads) sum += partials[i];
@@ -195,6 +196,7 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     s[kClipFactor] = f > 1 ? 1 : f;
   }
   if (!(norm - norm == 0) && s[kSkip] == 0) s[kSkip] = 1;
+  if (trouble->code != 0) s[kSkip] = 2;  // data that are wrong train nothing; the host hears of it at its next await
   if (!out) return;
   if (outType == 0) *static_cast<float*>(out) = float(norm);
   else if (outType == 1) *static_cast<f16*>(out) = narrow<f16>(float(norm));

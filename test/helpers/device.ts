@@ -5,7 +5,8 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type Device, device } from '../../lib/tensor/device.ts';
+import { type Device, defaultDevice, device } from '../../lib/tensor/device.ts';
+import type { DType } from '../../lib/tensor/dtype.ts';
 
 const asked = process.env.ANNEAL_TEST_DEVICE ?? 'cpu';
 if (!['cpu', 'cuda', 'simulated'].includes(asked))
@@ -29,6 +30,9 @@ export function withSimulatedGpu(): Device {
   process.env.ANNEAL_CUDA_DRIVER = simulator;
   return device('cuda');
 }
+
+/** Where a test's tensors of that dtype belong: the device under test; f64, which only the CPU computes, on the CPU. */
+export const deviceFor = (dtype: DType): Device => (dtype === 'f64' ? device('cpu') : defaultDevice());
 
 /** The device that this run of the suite tests. */
 export function deviceUnderTest(): Device {

@@ -4,6 +4,7 @@ import type { DType } from '../../lib/tensor/dtype.ts';
 import { PhiloxStream } from '../../lib/tensor/philox.ts';
 import { sizeOf } from '../../lib/tensor/shape.ts';
 import type { HostArray, Tensor } from '../../lib/tensor/tensor.ts';
+import { deviceFor } from '../helpers/device.ts';
 import '../../lib/ops/binary.ts';
 import '../../lib/ops/create.ts';
 import '../../lib/ops/reduce.ts';
@@ -13,7 +14,7 @@ export const noise = (shape: readonly number[], name: string, dtype: DType = 'f3
   const s = new PhiloxStream(9, name);
   return tensor(
     Float64Array.from({ length: sizeOf(shape) }, () => 2 * s.uniform() - 1),
-    { shape, dtype },
+    { shape, dtype, device: deviceFor(dtype) },
   );
 };
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { HostArray } from '../../lib/data/index.ts';
-import { ConfigError, device, losses, manualSeed, nn, optim, Stepper, type Tensor, tensor } from '../../lib/index.ts';
+import { ConfigError, defaultDevice, losses, manualSeed, nn, optim, Stepper, type Tensor, tensor } from '../../lib/index.ts';
 import type { LossFunction, StepResult } from '../../lib/train/index.ts';
 import { distance, host, mlp, normals, rows, valuesOf } from './helpers.ts';
 
@@ -288,7 +288,7 @@ describe('dropout masks do not know how the window is cut', () => {
 
 describe('memory', () => {
   test('4 x 8 peaks no higher than 1.05 of one batch of 8', async () => {
-    const cpu = device('cpu');
+    const on = defaultDevice();
     const peakOf = async (sizes: readonly number[]) => {
       const model = mlp([64, 64, 64, 64, 64, 64, 10], { dropout: 0.1 });
       const stepper = new Stepper({ model, optimizer: new optim.AdamW(model.parameters()) });
@@ -296,11 +296,11 @@ describe('memory', () => {
       const batch = { x: host(normals('x', n * 64 * 64), n, 64, 64), y: host(labels(n * 64), n, 64) };
       const step = () => stepper.step({ micro: cut(batch, sizes) }, ({ x, y }) => losses.crossEntropy(model.forward(x), y));
       for (let i = 0; i < 3; i++) await step();
-      const before = cpu.memory().live;
-      cpu.resetPeak();
+      const before = on.memory().live;
+      on.resetPeak();
       await step();
-      const peak = cpu.memory().peak;
-      expect(cpu.memory().live).toBe(before);
+      const peak = on.memory().peak;
+      expect(on.memory().live).toBe(before);
       return peak - before;
     };
     const one = await peakOf([8]);

@@ -129,7 +129,7 @@ void gradNorm(const Call& c) {
   require(!writes || c.out[2].dtype == DType::f32 || c.out[2].dtype == DType::f16 || c.out[2].dtype == DType::bf16, "gradNorm: the norm's dtype");
   gpu().launch(Plan{"gradNorm_finish_f64", {1}, {kThreads}, 0, 8.0 * static_cast<double>(t.chunks + kStepSlots)}, static_cast<const double*>(partials),
                t.chunks, stateOf(c.out[0]), writes ? c.out[2].data : nullptr, writes ? static_cast<int>(c.out[2].dtype) : 0,
-               static_cast<int>(c.flag(0)), static_cast<int>(c.flag(1)), c.attr[2]);
+               static_cast<int>(c.flag(0)), static_cast<int>(c.flag(1)), c.attr[2], static_cast<const Trouble*>(gpu().trouble()));
 }
 
 /** Gradients in place times the state's clip factor. in: gradients, state. */
