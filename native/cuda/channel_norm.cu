@@ -1,6 +1,6 @@
 // Batch norm and group norm: the vectors between the sums by channel (reduce.cu, reduce_grad.cu) and the pass that applies them.
 // A vector of four per channel, or per sample and channel: out = (x - v.mean) v.a + v.b (+ g v.p) (+ have).
-#include "cuda/common.cuh"
+#include "cuda/packs.cuh"
 
 namespace anneal::gpu {
 namespace {
@@ -24,7 +24,7 @@ ANNEAL_FN void applyRows(const T* x, const T* g, const T* have, T* out, const Ve
     if (have) before = *reinterpret_cast<const Pack<T>*>(have + i);
 #pragma unroll
     for (int k = 0; k < N; ++k) y.v[k] = narrow<T>(applied(v, widen(xs.v[k]), widen(gs.v[k]), widen(before.v[k])));
-    *reinterpret_cast<Pack<T>*>(out + i) = y;
+    putPack(out + i, y);
   }, single);
 }
 
@@ -63,7 +63,7 @@ ANNEAL_FN void applyColumns(const T* x, const T* g, const T* have, T* out, const
     }
 #pragma unroll
     for (int k = 0; k < N; ++k) xs.v[k] = narrow<T>(applied(v[k], widen(xs.v[k]), widen(gs.v[k]), widen(before.v[k])));
-    if (vector) *reinterpret_cast<Pack<T>*>(out + i) = xs;
+    if (vector) putPack(out + i, xs);
     else
 #pragma unroll
       for (int k = 0; k < N; ++k)

@@ -1,5 +1,5 @@
 // Pooling over [n, h, w, c]: a thread per pixel and pack of channels. Backward gathers: each input pixel looks at the windows over it.
-#include "cuda/common.cuh"
+#include "cuda/packs.cuh"
 
 namespace anneal::gpu {
 
@@ -40,7 +40,6 @@ struct Place {
 };
 
 template <int N, class T> ANNEAL_FN Pack<T, N> packOf(const T* p) { return *reinterpret_cast<const Pack<T, N>*>(p); }
-template <int N, class T> ANNEAL_FN void putPackOf(T* p, const Pack<T, N>& v) { *reinterpret_cast<Pack<T, N>*>(p) = v; }
 /** The largest of each window and, where asked, its place in the window (row-major). The first of equals wins; NaN wins over all. */
 template <int N, class T, class I>
 ANNEAL_FN void maxForward(const Pool& s, const T* x, T* y, I* places) {
@@ -77,8 +76,8 @@ ANNEAL_FN void maxForward(const Pool& s, const T* x, T* y, I* places) {
     where.v[k] = static_cast<I>(place[k]);
   }
   const int64_t to = ((at.image * s.oh + at.y) * s.ow + at.x) * s.c + at.c;
-  putPackOf<N>(y + to, out);
-  if (places) putPackOf<N>(places + to, where);
+  putPack(y + to, out);
+  if (places) putPack(places + to, where);
 }
 
 /** dx = the sum of share(window) of g over the windows that cover the pixel, plus what waits on the input. */
@@ -105,7 +104,7 @@ ANNEAL_FN void gather(const Pool& s, const T* g, const T* have, T* dx, Share sha
   Pack<T, N> out;
 #pragma unroll
   for (int k = 0; k < N; ++k) out.v[k] = narrow<T>(sum[k]);
-  putPackOf<N>(dx + to, out);
+  putPack(dx + to, out);
 }
 
 template <int N, class T, class I>
@@ -142,7 +141,7 @@ ANNEAL_FN void averageForward(const Pool& s, const T* x, T* y) {
   Pack<T, N> out;
 #pragma unroll
   for (int k = 0; k < N; ++k) out.v[k] = narrow<T>(sum[k] * scale);
-  putPackOf<N>(y + ((at.image * s.oh + at.y) * s.ow + at.x) * s.c + at.c, out);
+  putPack(y + ((at.image * s.oh + at.y) * s.ow + at.x) * s.c + at.c, out);
 }
 
 template <int N, class T>

@@ -1,6 +1,6 @@
 // The reductions' shape: warps or blocks along rows, threads down columns, partial states, and a finish that merges them in order.
 #pragma once
-#include "cuda/common.cuh"
+#include "cuda/packs.cuh"
 #include "cuda/walk.h"
 
 namespace anneal::gpu {

@@ -123,7 +123,7 @@ ANNEAL_FN void spreadRows(const GradFrom& from, const T* x, const T* have, T* dx
     if (have) before = *reinterpret_cast<const Pack<T>*>(have + at);
 #pragma unroll
     for (int k = 0; k < N; ++k) result.v[k] = narrow<T>(Rule::value(x ? widen(a.v[k]) : 0.f, known) + (have ? widen(before.v[k]) : 0.f));
-    *reinterpret_cast<Pack<T>*>(dx + at) = result;
+    putPack(dx + at, result);
   }, [&](int64_t at, int64_t) {
     dx[at] = narrow<T>(Rule::value(x ? widen(x[at]) : 0.f, known) + (have ? widen(have[at]) : 0.f));
   });
@@ -161,7 +161,7 @@ ANNEAL_FN void spreadColumns(const GradFrom& from, const T* x, const T* have, T*
     }
 #pragma unroll
     for (int v = 0; v < N; ++v) result.v[v] = narrow<T>(Rule::value(x ? widen(a.v[v]) : 0.f, known[v]) + (have ? widen(before.v[v]) : 0.f));
-    if (vector) *reinterpret_cast<Pack<T>*>(dx + at) = result;
+    if (vector) putPack(dx + at, result);
     else
 #pragma unroll
       for (int v = 0; v < N; ++v)

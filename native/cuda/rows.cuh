@@ -2,6 +2,7 @@
 // shared memory between two looks at it. Each thread finds there only what it put there itself, so no barrier is needed.
 #pragma once
 #include "cuda/math.cuh"
+#include "cuda/packs.cuh"
 
 namespace anneal::gpu {
 
@@ -52,8 +53,6 @@ ANNEAL_FN void eachInRow(int64_t n, int head, const Team& team, Whole whole, Sin
   }
 }
 
-template <class T> ANNEAL_FN Pack<T> packAt(const T* p) { return *reinterpret_cast<const Pack<T>*>(p); }
-template <class T> ANNEAL_FN void putPack(T* p, const Pack<T>& v) { *reinterpret_cast<Pack<T>*>(p) = v; }
 
 /** The f32 parameters of a pack at i; `vector`: p + i is aligned. */
 template <int N> ANNEAL_FN void floatsAt(const float* p, int64_t i, bool vector, float absent, float (&out)[N]) {

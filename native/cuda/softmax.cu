@@ -118,17 +118,17 @@ ANNEAL_FN void gradientColumn(const T* g, const T* y, const T* have, T* dx, int6
 }  // namespace
 
 #define ANNEAL_ROW(name, kLog, T, suffix)                                                                                                   \
-  extern "C" __global__ void __launch_bounds__(kThreads) name##_##suffix(const T* x, T* y, int64_t rows, int64_t n, int wide, int keep) {    \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2) name##_##suffix(const T* x, T* y, int64_t rows, int64_t n, int wide, int keep) {    \
     softmaxRow<T, kLog>(x, y, rows, n, wide != 0, keep != 0);                                                                               \
   }                                                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(kThreads) name##_columns_##suffix(const T* x, T* y, int64_t outer, int64_t n, int64_t inner) { \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2) name##_columns_##suffix(const T* x, T* y, int64_t outer, int64_t n, int64_t inner) { \
     softmaxColumn<T, kLog>(x, y, outer, n, inner);                                                                                          \
   }                                                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2)                                                                                    \
       name##_grad_##suffix(const T* g, const T* y, const T* have, T* dx, int64_t rows, int64_t n, int wide, int keep) {                      \
     gradientRow<T, kLog>(g, y, have, dx, rows, n, wide != 0, keep != 0);                                                                    \
   }                                                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2)                                                                                    \
       name##_grad_columns_##suffix(const T* g, const T* y, const T* have, T* dx, int64_t outer, int64_t n, int64_t inner) {                  \
     gradientColumn<T, kLog>(g, y, have, dx, outer, n, inner);                                                                               \
   }

@@ -60,8 +60,9 @@ void apply(const Layout& l, bool perSample, DType t, const void* x, const void* 
   const int64_t packs = (l.channels + pack - 1) / pack, blocks = perSample ? l.samples : 1, rows = perSample ? l.pixels : l.samples * l.pixels;
   const int log = logWidthFor(packs);
   const int64_t tiles = (packs + (1 << log) - 1) >> log, deep = kThreads >> log;
-  // Vectors are four times as wide as f32 values: rows enough that loading them costs little.
-  const int64_t chunk = std::max<int64_t>((rows + 32767) / 32768, 128 / deep * deep < deep ? deep : 128 / deep * deep);
+  // A thread's vectors weigh as much as eight of its packs: many rows each, as long as there are blocks enough.
+  const int64_t even = rows * tiles * blocks / 512 / deep * deep;
+  const int64_t chunk = std::max<int64_t>((rows + 32767) / 32768, std::min(32 * deep, std::max(4 * deep, even)));
   const Plan plan{std::string("channelNorm_columns_") + suffix(t),
                   {static_cast<uint32_t>(tiles * blocks), static_cast<uint32_t>((rows + chunk - 1) / chunk)}, {kThreads}, 0, bytes};
   gpu().launch(plan, x, g, have, out, vectors, l.channels, rows, chunk, log);
