@@ -75,7 +75,7 @@ void load(Builder& b, const Statement& s) {
   b.operand(in, at.op);
   if (space == Space::Param && (in.imm < 0 || uint64_t(in.imm) + uint64_t(ptx::sizeOf(t) * n) > b.program().parameterBytes))
     b.fail(s, "outside the kernel's parameters");
-  if (space == Space::Shared || space == Space::Generic) b.sharedGranule(ptx::sizeOf(t));
+  if (space == Space::Shared || space == Space::Generic) b.sharedGranule(std::min(16, ptx::sizeOf(t) * n));
 }
 
 void store(Builder& b, const Statement& s) {
@@ -116,7 +116,7 @@ void store(Builder& b, const Statement& s) {
   }
   if (bytes < ptx::sizeOf(t)) b.fail(s, "the register is too narrow");
   in.dstBytes = uint8_t(bytes);
-  if (space == Space::Shared || space == Space::Generic) b.sharedGranule(ptx::sizeOf(t));
+  if (space == Space::Shared || space == Space::Generic) b.sharedGranule(std::min(16, ptx::sizeOf(t) * n));
 }
 
 void atomic(Builder& b, const Statement& s, bool result) {

@@ -41,33 +41,26 @@ template <class T> T reverse(T v) {
   for (int i = 0; i < width<T>; ++i) out = T(out << 1 | (v >> i & 1));
   return out;
 }
+/** bfe: bits past the top, or past `length`, are copies of the field's sign (0 where T is unsigned). */
 template <class T> T field(T a, uint32_t position, uint32_t length) {
   using U = Unsigned<T>;
+  constexpr uint32_t n = uint32_t(width<T>);
   position &= 0xFF;
   length &= 0xFF;
-  constexpr uint32_t top = uint32_t(width<T>) - 1;
-  U out = 0;
-  U u = U(a);
-  U sign = 0;
-  if (std::is_signed_v<T> && length) {
-    uint32_t at = position + length - 1;
-    sign = U(u >> (at < top ? at : top) & 1);
-  }
-  for (uint32_t i = 0; i <= top; ++i) {
-    U bit = i < length && position + i <= top ? U(u >> (position + i) & 1) : sign;
-    out = U(out | bit << i);
-  }
-  return T(out);
+  U u = U(a), sign = 0;
+  if (std::is_signed_v<T> && length) sign = U(u >> (position + length - 1 < n ? position + length - 1 : n - 1) & 1);
+  uint32_t room = position < n ? n - position : 0, kept = length < room ? length : room;
+  U shifted = position < n ? U(u >> (position & (n - 1))) : U(0);
+  U low = kept < n ? U((U(1) << (kept & (n - 1))) - 1) : U(~U(0));
+  return T((shifted & low) | (sign ? U(~low) : U(0)));
 }
 template <class T> T insertField(T a, T b, uint32_t position, uint32_t length) {
+  constexpr uint32_t n = uint32_t(width<T>);
   position &= 0xFF;
   length &= 0xFF;
-  T out = b;
-  for (uint32_t i = 0; i < length && position + i < uint32_t(width<T>); ++i) {
-    T one = T(T(1) << (position + i));
-    out = T((out & T(~one)) | (a >> i & 1 ? one : T(0)));
-  }
-  return out;
+  T mask = length < n ? T((T(1) << (length & (n - 1))) - 1) : T(~T(0));
+  mask = position < n ? T(mask << (position & (n - 1))) : T(0);
+  return T((b & T(~mask)) | (T(a << (position & (n - 1))) & mask));
 }
 inline uint32_t permute(uint32_t a, uint32_t b, uint32_t c, int mode) {
   uint64_t bytes = uint64_t(b) << 32 | a;

@@ -213,3 +213,39 @@ TEST(integers) {
     }
   });
 }
+
+TEST(edges) {
+  everyOrder([](Device& d) {
+    const int n = 256;
+    auto* out = d.empty<uint32_t>(7 * n);
+    d.run("edges", {1, 1, 1}, {n, 1, 1}, out, n);
+    auto bitsOf = [](float f) { uint32_t b; std::memcpy(&b, &f, 4); return b; };
+    for (uint32_t i = 0; i < n; ++i) {
+      uint32_t word = 0x89ABCDEFu * (i + 1), p = i % 40, l = (i * 7) % 40, u = 0, s = 0, ins = word;
+      uint32_t sign = l == 0 ? 0 : word >> std::min(p + l - 1, 31u) & 1;
+      for (uint32_t k = 0; k < 32; ++k) {
+        bool inside = k < l && p + k < 32;
+        u |= (inside ? word >> (p + k) & 1 : 0) << k;
+        s |= (inside ? word >> (p + k) & 1 : sign) << k;
+        if (inside) ins = (ins & ~(1u << (p + k))) | (i * 0x01020304u >> k & 1) << (p + k);
+      }
+      check(out[i] == u && out[n + i] == s && out[2 * n + i] == ins, "bit fields " + std::to_string(i));
+      const float specials[8] = {0.f, -0.f, 1e-40f, 3e9f, -3e9f, NAN, INFINITY, -2.5f};
+      float a = specials[i & 7], b = specials[(i >> 3) & 7];
+      float least = std::isnan(a) ? b : std::isnan(b) ? a : a < b || (a == b && std::signbit(a)) ? a : b;
+      float got;
+      std::memcpy(&got, &out[3 * n + i], 4);
+      check(std::isnan(least) ? std::isnan(got) : bitsOf(least) == bitsOf(got), "fminf " + std::to_string(i));
+      auto toInt = [](float f) { return std::isnan(f) ? 0 : f >= 2147483648.f ? INT32_MAX : f < -2147483648.f ? INT32_MIN : int(f); };
+      auto toUnsigned = [](float f) { return std::isnan(f) || f <= 0 ? 0u : f >= 4294967296.f ? ~0u : uint32_t(std::nearbyint(f)); };
+      check(out[4 * n + i] == (uint32_t(toInt(a)) ^ toUnsigned(b)), "saturating conversions " + std::to_string(i));
+      float sat = a > 0 ? std::fmin(a, 1.f) : 0.f;
+      check(out[5 * n + i] == (bitsOf(sat) ^ uint32_t(a < b) ^ uint32_t(!(a >= b)) << 1 ^ uint32_t(a != b) << 2), "comparisons " + std::to_string(i));
+      _Float16 h = _Float16(a);
+      uint16_t hb, half = uint16_t(out[6 * n + i]), bf = uint16_t(out[6 * n + i] >> 16);
+      std::memcpy(&hb, &h, 2);
+      check(std::isnan(a) ? half == 0x7FFF : half == hb, "f16 " + std::to_string(i));
+      check(std::isnan(b) ? bf == 0x7FFF : bf == harness::bf16(b), "bf16 " + std::to_string(i));
+    }
+  });
+}

@@ -153,3 +153,20 @@ extern "C" __global__ void integers(unsigned long long* out, const int* in) {
   put((signed char)a + (unsigned char)b); put(__umul64hi((unsigned long long)ua << 20 | ub, r)); put(__dp4a(a, b, 17)); put(a > b); put(__sad(a, b, 3u));
   out[i] = r;
 }
+
+// Fields, packed and unpacked: bfe, bfi at their edges; min and max of NaN and zeros; saturating conversions.
+extern "C" __global__ void edges(uint32_t* out, int n) {
+  uint32_t i = threadIdx.x, r, word = 0x89ABCDEFu * (i + 1), p = i % 40, l = (i * 7) % 40;
+  asm("bfe.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(word), "r"(p), "r"(l));
+  out[i] = r;
+  asm("bfe.s32 %0, %1, %2, %3;" : "=r"(r) : "r"(word), "r"(p), "r"(l));
+  out[n + i] = r;
+  asm("bfi.b32 %0, %1, %2, %3, %4;" : "=r"(r) : "r"(i * 0x01020304u), "r"(word), "r"(p), "r"(l));
+  out[2 * n + i] = r;
+  float specials[8] = {0.f, -0.f, 1e-40f, 3e9f, -3e9f, __int_as_float(0x7FC00000), __int_as_float(0x7F800000), -2.5f};
+  float a = specials[i & 7], b = specials[(i >> 3) & 7];
+  out[3 * n + i] = __float_as_uint(fminf(a, b));
+  out[4 * n + i] = uint32_t(__float2int_rz(a)) ^ __float2uint_rn(b);
+  out[5 * n + i] = __float_as_uint(__saturatef(a)) ^ uint32_t(a < b) ^ uint32_t(!(a >= b)) << 1 ^ uint32_t(a != b) << 2;
+  out[6 * n + i] = __half_as_ushort(__float2half(a)) | uint32_t(__bfloat16_as_ushort(__float2bfloat16(b))) << 16;
+}
