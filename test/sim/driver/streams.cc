@@ -38,7 +38,7 @@ TEST(noOrder, "streams without an event between them run side by side") {
 TEST(eventsOrder, "an event orders two streams; a wait for an unrecorded one is nothing; a wait means the record before it") {
   start();
   const CUstream a = stream(), b = stream();
-  const CUdeviceptr p = room(1), q = ints({0});
+  const CUdeviceptr p = room(1), q = ints({0}), r = room(1);
   const CUevent e = event();
   OK(cuStreamWaitEvent(b, e, 0));
   OK(cuStreamSynchronize(b));
@@ -47,7 +47,7 @@ TEST(eventsOrder, "an event orders two streams; a wait for an unrecorded one is 
   slow(p, a);
   OK(cuEventRecord(e, a));
   OK(cuStreamWaitEvent(b, e, 0));
-  slow(p, a);
+  slow(r, a);
   OK(cuEventRecord(e, a));  // b waits for the first record
   add(q, p, 1, b);
   CHECK(cuEventQuery(e) == CUDA_ERROR_NOT_READY);
