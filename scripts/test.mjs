@@ -1,4 +1,7 @@
-// npm test [-- vitest arguments]: sets up, then lint and format, types, tests. The first that fails ends it.
+// npm test [-- vitest arguments]: sets up, then lint and format, types, tests. The first that fails ends it. Where nvcc is, the CUDA kernels and
+// the simulated GPU are built too, and the tests run on it.
+import { buildKernels, hasNvcc } from './build-kernels.mjs';
+import { buildSimulator } from './build-simulator.mjs';
 import { bin, leaveSignalsToChild, main, run } from './lib/stage.mjs';
 import { setup } from './setup.mjs';
 
@@ -10,6 +13,11 @@ const stages = (args) => [
 
 main(async () => {
   await setup();
+  if (await hasNvcc()) {
+    console.log('anneal: CUDA kernels and the simulated GPU');
+    await buildSimulator({ quiet: true });
+    await buildKernels();
+  }
   leaveSignalsToChild();
   for (const [name, command, args] of stages(process.argv.slice(2))) {
     console.log(`anneal: ${name}`);

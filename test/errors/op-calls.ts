@@ -135,6 +135,7 @@ const core: Record<string, readonly Kind[]> = {
   PhiloxStream: [or(int(1), any(1n)), or(int(1), text('path')), maybe(int(0))],
   defineOp: [text('own'), only(() => ({ forward: (x: unknown) => x, backward: () => [] }))],
   device: [only(() => 'cpu')],
+  setDefaultDevice: [only(() => 'cpu')],
   ...each('noGrad enableGrad', [fn(() => 1)]),
   scope: [maybe(fn(() => 1))],
   kept: [any()],

@@ -111,7 +111,7 @@ describe('native', () => {
     cuda: ['core', 'cuda'],
     comm: ['core', 'comm'],
     ops: ['core', 'cpu', 'cuda', 'comm', 'ops'],
-    binding: ['core', 'cpu', 'comm', 'ops', 'binding'],
+    binding: ['core', 'cpu', 'cuda', 'comm', 'ops', 'binding'],
   };
   const files = walk('native/src').filter((f) => /\.(cc|h)$/.test(f));
   const includes = files.flatMap((file) =>

@@ -674,7 +674,7 @@ test('misspelled options name the right one', () => {
     [{ ...base, checkpoint: { everyStep: 5 } }, /"everyStep" should be "everySteps"/],
     [{ ...base, checkpoint: { keep: { lst: 1 } } }, /"lst" should be "last"/],
     [{ ...base, earlyStopping: { patiance: 3 } }, /"patiance" should be "patience"/],
-    [{ ...base, precision: 'fp32' }, /precision must be 'f32' or 'bf16', got "fp32"/],
+    [{ ...base, precision: 'fp32' }, /precision must be 'f32', 'bf16' or 'f16', got "fp32"/],
     [{ model, loss: crossEntropy }, /optimizer is missing/],
   ] as const)
     expect(() => new Trainer(options as never)).toThrow(message);

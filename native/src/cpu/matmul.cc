@@ -1,5 +1,5 @@
 // Plain matrix products: the f64 reference, and sizes too small for a primitive's overhead.
-#include "cpu/matmul.h"
+#include "ops/matmul_shape.h"
 
 #include "cpu/kernel.h"
 

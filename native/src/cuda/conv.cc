@@ -1,13 +1,11 @@
-// Launches convolutions (native/cuda/conv*.cu): attributes and operands as the CPU's (cpu/conv.h).
-#include "cpu/conv.h"
+// Launches convolutions (native/cuda/conv*.cu): attributes and operands as the CPU's (ops/conv_shape.h).
+#include "ops/conv_shape.h"
 
 #include "cuda/gemm_plan.h"
 #include "cuda/register.h"
 
 namespace anneal::cuda {
 namespace {
-
-using cpu::ConvShape;
 
 /** Scratch slots beside the product's own parts. */
 constexpr int kOrdered = 1;

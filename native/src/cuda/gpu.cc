@@ -23,7 +23,7 @@ class GpuBacking final : public Backing {
 
   char* take(int64_t bytes) override {
     gpu_.enter();
-    if (bytes > kLargestOfSlab) return fromDriver(bytes);
+    if (returns(bytes)) return fromDriver(bytes);
     const int64_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
     if (left_ < rounded) {
       char* slab = fromDriver(kSlab);
@@ -40,7 +40,8 @@ class GpuBacking final : public Backing {
     gpu_.driver.ctxSetCurrent(gpu_.context());
     gpu_.driver.memFree(reinterpret_cast<DevicePtr>(data));
   }
-  bool returns(int64_t bytes) const override { return bytes > kLargestOfSlab; }
+  /** The simulated GPU watches each allocation's bounds, so there every block is one. */
+  bool returns(int64_t bytes) const override { return bytes > kLargestOfSlab || gpu_.driver.simulated(); }
   int64_t limit() const override { return static_cast<int64_t>(gpu_.totalBytes) / 20 * 19; }
 
  private:
@@ -125,7 +126,7 @@ ModuleHandle Gpu::module(const std::string& family) {
 }
 
 FunctionHandle Gpu::kernel(const std::string& name, uint32_t dynamicShared) {
-  constexpr uint32_t kWithoutAsking = 48 << 10;
+  constexpr uint32_t kWithoutAsking = 32 << 10;  // of 48 KiB: what a kernel declares itself counts too
   std::lock_guard hold(lock_);
   Found& found = kernels_[name];
   if (!found.handle) {

@@ -1,5 +1,5 @@
-// Launches matrix products (native/cuda/matmul*.cu): attributes and operands as the CPU's (cpu/matmul.h).
-#include "cpu/matmul.h"
+// Launches matrix products (native/cuda/matmul*.cu): attributes and operands as the CPU's (ops/matmul_shape.h).
+#include "ops/matmul_shape.h"
 
 #include "cuda/gemm_plan.h"
 #include "cuda/register.h"
@@ -9,7 +9,7 @@ namespace {
 
 /** out = relu?(a b + bias) (+ residual | * multiplier); accumulate: out += a b. in: a, b, bias?, residual or multiplier?. */
 void matmul(const Call& c) {
-  const cpu::MatmulShape s(c);
+  const MatmulShape s(c);
   const DType t = c.in[0].dtype, out = c.out[0].dtype;
   require(c.in[1].dtype == t && (out == t || out == DType::f32), "matmul: dtypes");
   require(!s.bias || c.in[2].dtype == DType::f32, "matmul: bias");
@@ -22,7 +22,7 @@ void matmul(const Call& c) {
   g.strideA = s.strideA, g.strideB = s.strideB, g.strideC = s.m * s.n;
   g.a = c.in[0].data, g.b = c.in[1].data, g.c = c.out[0].data;
   g.bias = input<float>(c, 2), g.extra = input<void>(c, 3);
-  g.accumulate = s.accumulate, g.relu = s.activation == cpu::kRelu, g.multiply = s.multiplier;
+  g.accumulate = s.accumulate, g.relu = s.activation == kRelu, g.multiply = s.multiplier;
   g.wide = out == DType::f32;
   g.alignedA = aligned(g.a, g.lda, g.strideA, sizeOf(t));
   g.alignedB = aligned(g.b, g.ldb, g.strideB, sizeOf(t));
