@@ -13,12 +13,14 @@ ANNEAL_FN void deltas(const Attention& a) {
   const T *o = static_cast<const T*>(a.forwardOut) + at, *g = static_cast<const T*>(a.grad) + at;
   float sum = 0.f;
   if (a.aligned) {
+#pragma unroll 1
     for (int64_t c = (threadIdx.x & 31) * kPack<T>; c < a.d; c += 32 * kPack<T>) {
       const Pack<T> x = *reinterpret_cast<const Pack<T>*>(o + c), y = *reinterpret_cast<const Pack<T>*>(g + c);
 #pragma unroll
       for (int k = 0; k < kPack<T>; ++k) sum = fmaf(widen(x.v[k]), widen(y.v[k]), sum);
     }
   } else {
+#pragma unroll 1
     for (int64_t c = threadIdx.x & 31; c < a.d; c += 32) sum = fmaf(widen(o[c]), widen(g[c]), sum);
   }
   sum = warpSum(sum);

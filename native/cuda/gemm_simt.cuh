@@ -7,8 +7,8 @@ namespace anneal::gpu {
 
 constexpr int kSimtStep = 8;
 template <int BM, int BN> constexpr int kSimtThreads = BM / 32 * (BN / 64) * 32;
-/** On a processor at a time. Two of the big ones would leave 128 registers to a thread: ptxas spills a dozen. */
-template <int BM, int BN> constexpr int kSimtBlocks = BM == 128 ? 1 : 6;
+/** On a processor at a time. Two of the big ones would leave 128 registers to a thread, six of the small ones 168: ptxas spills a dozen. */
+template <int BM, int BN> constexpr int kSimtBlocks = BM == 128 ? 1 : 4;
 
 /** One operand's way into shared memory: [k][x], rows of X + 4 floats, with which the scattered stores of a matrix along k meet all banks. */
 template <class Source, Along along, int X, int threads>
