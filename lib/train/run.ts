@@ -52,6 +52,8 @@ export class Run implements AsyncIterable<TrainEvent> {
   #stopReason: string | undefined;
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   #pendingLr: PendingLr[] = [];
+  /** What hooks and what live control made of the rate; both hold. */
+  #lrScale = { hooks: 1, control: 1 };
   /** Hooks are being asked: no step is queued meanwhile. */
   #asking = false;
   #best: Best | undefined;
@@ -263,7 +265,12 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   #obey(decision: Decision): void {
     if (decision.stop !== undefined) this.stop(decision.stop);
-    if (decision.lrScale !== undefined) this.#stepper.setLrScale(decision.lrScale);
+    if (decision.lrScale !== undefined) this.#scaleLr({ hooks: decision.lrScale });
+  }
+
+  #scaleLr(change: { hooks?: number; control?: number }): void {
+    this.#lrScale = { ...this.#lrScale, ...change };
+    this.#stepper.setLrScale(this.#lrScale.hooks * this.#lrScale.control);
   }
 
   #write(record: Omit<HistoryRecord, 'attempt'>): void {
@@ -283,17 +290,18 @@ export class Run implements AsyncIterable<TrainEvent> {
     });
   }
 
-  /** Makes the rate of the coming step what was asked; the schedule's shape goes on from it. At a factor of 0 the peak is set. */
+  /** Makes the rate of the coming step what was asked; the schedule's shape, and what hooks decide, go on from it. At a factor of 0 the peak is set. */
   #applyControl(): void {
     const stepper = this.#stepper;
     for (const { lr, resolve, reject } of this.#pendingLr.splice(0)) {
       const own = stepper.optimizer.groups[0]?.lr ?? 0;
-      const peak = own * (stepper.schedule?.factor(stepper.applied) ?? 1) || own;
+      const peak = (own * (stepper.schedule?.factor(stepper.applied) ?? 1) || own) * this.#lrScale.hooks;
       if (!(peak > 0)) {
-        reject(new ConfigError("control.set: the optimizer's own lr is 0, which no factor changes. Set the groups' lr."));
+        const why = own > 0 ? 'a hook has set the rate to 0' : "the optimizer's own lr is 0";
+        reject(new ConfigError(`control.set: ${why}, which no factor changes. Set the groups' lr.`));
         continue;
       }
-      stepper.setLrScale(lr / peak);
+      this.#scaleLr({ control: lr / peak });
       this.#write({ type: 'control', step: stepper.cursor.step, lr });
       resolve();
     }
@@ -327,7 +335,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       hooks: saveHooks(this.#hooks),
       best: this.#best ?? null,
       evaluated: this.#evaluated,
-      lrScale: this.#stepper.lrScale,
+      lrScale: this.#lrScale,
       stopReason: interrupted(this.#stopReason) ? null : (this.#stopReason ?? null),
     };
     const tensors: Record<string, StateDict> = this.#bestWeights ? { [bestFile]: this.#bestWeights } : {};
@@ -361,7 +369,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       hooks: Record<string, unknown>;
       best: Best | null;
       evaluated: Best;
-      lrScale: number;
+      lrScale: { hooks: number; control: number };
       stopReason: string | null;
     };
     // Attempts that were killed before their first checkpoint are in the history only.
@@ -373,6 +381,6 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#checkpointed = this.#stepper.cursor.step;
     this.#bestWeights = await tensors(bestFile);
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
-    if (saved.lrScale !== 1) this.#stepper.setLrScale(saved.lrScale);
+    if (saved.lrScale.hooks !== 1 || saved.lrScale.control !== 1) this.#scaleLr(saved.lrScale);
   }
 }

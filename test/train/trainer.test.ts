@@ -450,6 +450,34 @@ describe('control', () => {
     expect(lr.get(step + 5)).toBeCloseTo((0.05 * rule.factor(step + 4)) / rule.factor(step - 1), 14);
   });
 
+  test('what a hook makes of the rate and what is set live both hold, over a resume too', async () => {
+    const dir = temporary();
+    // halved by a hook after the third step; 0.02 set by hand in the sixth's report; a tenth by the hook after the twelfth
+    const hook: Hook = {
+      name: 'h',
+      onStep: ({ step }) => (step === 3 ? { lrScale: 0.5 } : step === 12 ? { lrScale: 0.05 } : undefined),
+    };
+    const course = async (epochs: number, resume?: 'auto') => {
+      const t = trainer({ dir, hooks: [hook], schedule: schedule.constant().over(30) });
+      const run = t.start({ train: train(), epochs, ...(resume ? { resume } : {}) });
+      const lr: number[] = [];
+      for await (const e of run) {
+        if (e.type !== 'step') continue;
+        lr.push(e.lr);
+        if (e.step === 6) await run.control.set({ lr: 0.02 });
+      }
+      await run.result;
+      return lr;
+    };
+    const lr = await course(3); // 18 steps
+    expect(lr).toHaveLength(18);
+    expect(lr[2]).toBeCloseTo(0.01, 14);
+    expect(lr[5]).toBeCloseTo(0.005, 14);
+    expect(lr[10]).toBeCloseTo(0.02, 14);
+    expect(lr[17]).toBeCloseTo(0.002, 14); // 0.05 is a tenth of 0.5
+    expect(await course(4, 'auto')).toEqual(Array.from({ length: 6 }, () => lr[17]));
+  });
+
   test('where the schedule stands at 0 the peak is set; 0 itself stops learning and can be taken back', async () => {
     const t = trainer({ schedule: schedule.warmup({ steps: 10, from: 0 }).over(30) });
     const run = t.start({ train: train(), epochs: 5 });

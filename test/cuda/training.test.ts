@@ -1,0 +1,66 @@
+/** Training on the simulated GPU: as on the CPU, the same bits in any order of warps and blocks, and nobody waits in mid-step. */
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { cnn } from '../../examples/mnist/model.ts';
+import { type Device, data, device, losses, manualSeed, optim, type Precision, Stepper } from '../../lib/index.ts';
+import { simulator, withoutSimulator, withSimulatedGpu } from '../helpers/device.ts';
+import { course } from './course.ts';
+
+describe.skipIf(withoutSimulator)('on the simulated GPU', { timeout: 300_000 }, () => {
+  for (const [precision, limit] of [
+    ['f32', 2e-5],
+    ['bf16', 0.03],
+    ['f16', 0.01],
+  ] as const)
+    test(`the losses follow the CPU’s (${precision})`, async () => {
+      const [cpu, cuda] = [await course(device('cpu'), precision, 5), await course(withSimulatedGpu(), precision, 5)];
+      for (const [i, { loss, gradNorm }] of cuda.told.entries()) {
+        const there = cpu.told[i] as { loss: number; gradNorm: number };
+        expect(Math.abs(loss - there.loss), `loss ${i}`).toBeLessThan(limit);
+        expect(Math.abs(gradNorm - there.gradNorm) / there.gradNorm, `norm ${i}`).toBeLessThan(10 * limit);
+      }
+    });
+
+  for (const precision of ['f32', 'bf16', 'f16'])
+    test(`the same bits in any order of warps and blocks (${precision})`, () => {
+      const run = (env: Record<string, string>) =>
+        execFileSync(process.execPath, ['--import', 'tsx', 'test/cuda/course-child.ts', precision], {
+          cwd: fileURLToPath(new URL('../..', import.meta.url)),
+          env: { ...process.env, ANNEAL_TEST_DEVICE: '', ANNEAL_CUDA_DRIVER: simulator, ...env },
+          encoding: 'utf8',
+        });
+      const first = run({ ANNEAL_SIM_SEED: '1' });
+      expect(first).toMatch(/"digest":"[0-9a-f]{64}"/);
+      expect(run({ ANNEAL_SIM_SEED: '77', ANNEAL_SIM_INTERLEAVE: '1', ANNEAL_SIM_DELAY_US: '200' })).toBe(first);
+    });
+
+  /** Losses of a short course of the MNIST job's network. */
+  const course28 = async (on: Device, precision: Precision, batchSize: number, steps: number) => {
+    const { train } = await data.mnist();
+    manualSeed(1);
+    const model = cnn().to(on);
+    const optimizer = new optim.AdamW(model.parameters(), { lr: 1e-3 });
+    const stepper = new Stepper({ model, optimizer, precision, clipNorm: 1 });
+    const told: number[] = [];
+    for await (const window of data.loader(train, { batchSize }).windows({ steps, accumulate: 1 })) {
+      const { loss } = await stepper.step(window, ({ x, y }) =>
+        losses.crossEntropy(model.forward(x), y, { labelSmoothing: 0.1 }),
+      );
+      told.push(loss);
+    }
+    return told;
+  };
+  // f32 products have no tensor cores to be quick on: few images, to the digits of f32. bf16: a few hundred.
+  for (const [precision, batchSize, steps, limit] of [
+    ['f32', 4, 3, 1e-4],
+    ['bf16', 64, 4, 0.03],
+  ] as const)
+    test(`the MNIST network, ${batchSize * steps} images in ${precision}: losses follow the CPU’s`, async () => {
+      const there = await course28(device('cpu'), precision, batchSize, steps);
+      const here = await course28(withSimulatedGpu(), precision, batchSize, steps);
+      console.log(`${precision}: cpu ${there.map((v) => v.toFixed(4))}, simulated ${here.map((v) => v.toFixed(4))}`);
+      expect(here.length).toBe(steps);
+      for (const [i, loss] of here.entries()) expect(Math.abs(loss - (there[i] as number)), `step ${i}`).toBeLessThan(limit);
+    });
+});
