@@ -13,8 +13,8 @@ function streamOf(method: string, name: StreamName): number {
 export class StreamEvent {
   readonly #id = native().createEvent();
   readonly #device: Device;
-  /** An event of the device's streams. Default: the CPU's. */
-  constructor(on: DeviceName | Device = 'cpu') {
+  /** An event of the device's streams. Default: the default device's. */
+  constructor(on: DeviceName | Device = defaultDevice()) {
     this.#device = device(on);
   }
   /** Marks the work queued on `stream` so far. */

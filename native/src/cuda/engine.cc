@@ -21,6 +21,21 @@ thread_local Launcher* here = nullptr;
 class CudaEngine final : public Engine, public Launcher {
  public:
   explicit CudaEngine(Gpu& gpu) : gpu_(gpu), d_(gpu.driver), watched_(kWatched) {}
+  /** On the JavaScript thread, when its environment ends. Results are of no use: at the process's end the driver may be gone already. */
+  ~CudaEngine() override {
+    if (!stream_ || d_.ctxSetCurrent(gpu_.context()) != 0) return;
+    d_.streamSynchronize(stream_);
+    for (Stage& s : stages_) {
+      if (s.data) d_.memFreeHost(s.data);
+      if (s.done) d_.eventDestroy(s.done);
+    }
+    for (const auto* places : {&scratch_, &zeroed_})
+      for (const Place& p : *places)
+        if (p.data) d_.memFree(device(p.data));
+    for (const void* p : {static_cast<const void*>(ring_), static_cast<const void*>(trouble_)})
+      if (p) d_.memFree(device(p));
+    d_.streamDestroy(stream_);
+  }
 
   void enter() override {
     here = this;
