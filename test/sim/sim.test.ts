@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const here = join(root, 'test/sim');
-const build = process.env.ANNEAL_SIM_BUILD ?? join(root, 'build/cmake/sim');
+const build = join(root, 'build/cmake/simulator');
 const ptx = join(tmpdir(), `anneal-sim-ptx-${process.pid}`);
 
 const has = (tool: string) => spawnSync(tool, ['--version']).status === 0;
@@ -24,9 +24,7 @@ describe.skipIf(missing.length > 0)(
 
     beforeAll(() => {
       mkdirSync(ptx, { recursive: true });
-      execFileSync('cmake', ['-S', join(root, 'native/sim'), '-B', build, ...(has('ninja') ? ['-G', 'Ninja'] : [])], {
-        stdio: 'pipe',
-      });
+      execFileSync(process.execPath, [join(root, 'scripts/build-simulator.mjs')], { stdio: 'pipe' }); // the same objects
       execFileSync('cmake', ['--build', build, '--target', 'anneal_sim_test', '-j', '2'], { stdio: 'pipe' });
       for (const file of readdirSync(join(here, 'kernels'))) {
         const out = join(ptx, file.replace('.cu', '.ptx'));
