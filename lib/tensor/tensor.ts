@@ -259,6 +259,14 @@ export class Parameter extends Tensor {
     this.escape();
     this.requiresGrad = true;
   }
+  /** The compute copy stays behind: it is made anew where the master is. */
+  override relocate(on: Device): this {
+    if (this.device === on) return this;
+    this.shadow?.dispose();
+    this.shadow = null;
+    this.shadowVersion = -1;
+    return super.relocate(on);
+  }
   freeze(): this {
     this.frozen = true;
     this.requiresGrad = false;

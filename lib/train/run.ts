@@ -145,7 +145,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     } catch (error) {
       // The first error is the one that counts. Whatever is queued behind it must have failed too before a next run begins.
       await this.#inFlight?.result.catch(() => {});
-      await synchronize().catch(() => {});
+      await synchronize('compute', options.model.parameters()[0]?.device.number).catch(() => {});
       await this.#close().catch(() => {});
       throw error;
     }

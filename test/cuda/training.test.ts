@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { cnn } from '../../examples/mnist/model.ts';
-import { type Device, data, device, losses, manualSeed, optim, type Precision, Stepper } from '../../lib/index.ts';
+import { type Device, data, device, losses, manualSeed, nn, optim, type Precision, Stepper } from '../../lib/index.ts';
 import { simulator, withoutSimulator, withSimulatedGpu } from '../helpers/device.ts';
 import { course } from './course.ts';
 
@@ -34,6 +34,29 @@ describe.skipIf(withoutSimulator)('on the simulated GPU', { timeout: 300_000 }, 
       expect(first).toMatch(/"digest":"[0-9a-f]{64}"/);
       expect(run({ ANNEAL_SIM_SEED: '77', ANNEAL_SIM_INTERLEAVE: '1', ANNEAL_SIM_DELAY_US: '200' })).toBe(first);
     });
+
+  test('a model that has begun on the CPU goes on there, its optimizer with it', async () => {
+    const go = async (moves: boolean) => {
+      manualSeed(4);
+      const model = new nn.Sequential(new nn.Linear(6, 32), new nn.ReLU(), new nn.Linear(32, 3));
+      const optimizer = new optim.AdamW(model.parameters(), { lr: 0.01 });
+      const told: number[] = [];
+      const steps = async (precision: Precision) => {
+        const stepper = new Stepper({ model, optimizer, precision });
+        const x = { data: Float32Array.from({ length: 48 }, (_, i) => Math.sin(i)), shape: [8, 6], dtype: 'f32' as const };
+        const y = { data: Int32Array.from({ length: 8 }, (_, i) => i % 3), shape: [8], dtype: 'i32' as const };
+        for (let i = 0; i < 3; i++)
+          told.push((await stepper.step({ micro: [{ x, y }] }, (b) => losses.crossEntropy(model.forward(b.x), b.y))).loss);
+      };
+      await steps('bf16'); // leaves compute copies on the CPU
+      if (moves) model.to(withSimulatedGpu());
+      await steps('f32');
+      if (moves) expect(optimizer.stateDict().tensors.get('0.weight/expAvg')?.device).toBe(withSimulatedGpu());
+      return told;
+    };
+    const [stays, moves] = [await go(false), await go(true)];
+    for (const [i, loss] of moves.entries()) expect(Math.abs(loss - (stays[i] as number)), `step ${i}`).toBeLessThan(1e-5);
+  });
 
   /** Losses of a short course of the MNIST job's network. */
   const course28 = async (on: Device, precision: Precision, batchSize: number, steps: number) => {
