@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { onEveryDevice } from './test/helpers/every-device.ts';
 
 const simulated = (() => {
   try {
@@ -11,14 +12,6 @@ const simulated = (() => {
     return false; // test/cuda/present.test.ts says so, as a named skip
   }
 })();
-
-/** What runs on the simulated GPU too: whatever computes. Where only host data pass (readers, schedules, files), once is enough. */
-const onEveryDevice = [
-  'test/golden/*.test.ts',
-  'test/ops/kernels-vs-f64.test.ts',
-  'test/optim/*.test.ts',
-  'test/train/{stepper,accumulation,loss-scaling}.test.ts',
-];
 
 export default defineConfig({
   resolve: { alias: { anneal: fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },

@@ -21,6 +21,7 @@ const help = `Times whole training steps (forward, backward, clip 1.0, AdamW).
   --rounds N        measurements of each side (default 7)
   --threads N       default: all processors
   --json FILE       results as JSON
+  --simulated       instead: every CUDA kernel's counters on the simulated GPU (npm run build:simulator, build:kernels); --only chooses cases
 `;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -36,6 +37,7 @@ const { values: args } = parseArgs({
     rounds: { type: 'string', default: '7' },
     threads: { type: 'string' },
     json: { type: 'string' },
+    simulated: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
@@ -115,6 +117,7 @@ const cell = (v: number | null, digits = 2): string => (v === null ? '-' : v.toF
 
 async function main(): Promise<void> {
   if (args.help) return console.log(help);
+  if (args.simulated) return (await import('./simulated.ts')).benchSimulated(args);
   const names = args.only?.split(',') ?? Object.keys(all);
   for (const name of names) if (!all[name]) throw new Error(`unknown workload '${name}'. Known: ${Object.keys(all).join(', ')}`);
   if (args.threads) device('cpu').threads = Number(args.threads);

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { bin, isProgram, locked, main, root, run, StageError } from './lib/stage.mjs';
 
 /** Entries besides index, by output name; each is built when its source exists. */
-const entries = { 'data-worker': 'lib/data/worker.mjs' };
+const entries = { anneal: 'lib/cli/main.ts', 'data-worker': 'lib/data/worker.mjs' };
 
 const shared = {
   bundle: true,

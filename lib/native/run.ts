@@ -36,6 +36,9 @@ interface NativeAddon {
   notify(stream: number, ticket: number, device: number): void;
   list(rows: number, columns: number, operands: Float64Array, perRow: Float64Array, device: number): number;
   open(device: number): GpuInfo;
+  /** The dynamic linker's words where it cannot load a library of that name. */
+  library(name: string): string | undefined;
+  kernels(): KernelInfo;
   memory(device: number, resetPeak?: boolean): MemoryStats;
   setMemoryLimit(device: number, bytes: number): void;
   trim(device: number): void;
@@ -65,11 +68,22 @@ export interface QueueStats {
 /** A GPU as its driver tells of it. `memory` in bytes; `driver` is the library that was opened; `simulated`: it is no hardware. */
 export interface GpuInfo {
   name: string;
+  /** 8.6, 9, ... */
   computeCapability: number;
   multiprocessors: number;
+  /** Bytes. */
   memory: number;
+  /** The driver's library. */
   driver: string;
+  /** The CUDA version that the driver supports: 13.0, ... */
+  driverVersion: number;
   simulated: boolean;
+}
+/** The CUDA kernels beside the addon; without machine code the driver compiles their PTX. `missing` says why there are none, and the remedy. */
+export interface KernelInfo {
+  count: number;
+  machineCode: boolean;
+  missing?: string;
 }
 export interface NativeInfo {
   ops: { name: string; kind: string; cpu: boolean; cuda: boolean }[];

@@ -35,8 +35,10 @@ struct Settings {
   size_t memory;
   int report;               // 1: faults go to stderr; 2: failed calls too
   std::string counterFile;  // where launches are counted, for programs that do not ask
+  std::string traceFile;    // gets a line per call and per launch, in order
   std::atomic<uint64_t> seed;
   std::atomic<int> interleave, threads, delayUs, unwrittenCopies, count;
+  uint64_t stepLimit;  // of one warp; 0: the machine's own
 };
 Settings& settings();
 
@@ -48,6 +50,8 @@ struct Site {
   struct State;
   State* state;
 };
+/** A line for the trace, where one is kept. */
+void trace(const std::string& line);
 /** For annealSimFail("kernel", ...): the injected result of the next kernel to run, or 0. */
 CUresult injectedKernelFault();
 
@@ -333,6 +337,10 @@ Table<CUfunction, Function>& functions();
 std::shared_ptr<Function> functionAt(CUfunction handle);
 
 /** For annealSimTakeCounters. */
-void recordLaunch(const std::string& kernel, const LaunchOptions& options, int device, double seconds, const Counters& counters);
+/** The least that a launch must do, by its author's reckoning. */
+struct LeastWork {
+  double bytes = 0, flops = 0;
+};
+void recordLaunch(const std::string& kernel, const LaunchOptions& options, int device, double seconds, LeastWork least, const Counters& counters);
 
 }  // namespace sim::driver

@@ -1,6 +1,7 @@
 // Functions, their attributes, launches, and what launches did (annealSimTakeCounters).
 #include <chrono>
 #include <shared_mutex>
+#include <utility>
 
 #include "driver.h"
 
@@ -66,7 +67,10 @@ CUresult copyArguments(const Kernel& kernel, void** parameters, void** extra, Ar
   return CUDA_SUCCESS;
 }
 
-void run(const Function& f, LaunchOptions options, Arguments& arguments, uint64_t salt) {
+/** What annealSimExpect said of this thread's next launch. */
+thread_local LeastWork expected;
+
+void run(const Function& f, LaunchOptions options, Arguments& arguments, LeastWork least, uint64_t salt) {
   Device& device = f.module->context->device;
   if (const CUresult injected = injectedKernelFault()) {
     f.module->context->breakWith(injected, "kernel " + f.kernel->name() + ": fault injected by annealSimFail");
@@ -75,12 +79,13 @@ void run(const Function& f, LaunchOptions options, Arguments& arguments, uint64_
   options.seed = mix(settings().seed, salt);
   options.interleave = settings().interleave != 0;
   options.count = settings().count != 0;
+  if (settings().stepLimit) options.stepLimit = settings().stepLimit;
   std::shared_lock using_(device.traffic);
   const auto start = std::chrono::steady_clock::now();
   const Counters counters = f.kernel->launch(options, arguments.pointers.data(), device.memory, settings().threads);
   if (!options.count) return;
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  recordLaunch(f.kernel->name(), options, device.ordinal, took.count(), counters);
+  recordLaunch(f.kernel->name(), options, device.ordinal, took.count(), least, counters);
 }
 
 CUresult launch(const std::shared_ptr<Context>& context, CUfunction handle, LaunchOptions options, CUstream streamHandle, void** parameters, void** extra) {
@@ -90,9 +95,11 @@ CUresult launch(const std::shared_ptr<Context>& context, CUfunction handle, Laun
   if (CUresult status = findStream(streamHandle, context, &stream)) return status;
   SIM_NEED(function->module->context == stream->context, CUDA_ERROR_INVALID_HANDLE, "launch of " + function->kernel->name() + ": the function and the stream are of different contexts (devices)");
   if (CUresult status = checkLaunch(*function, options)) return status;
+  trace("kernel " + function->kernel->name());
   auto arguments = std::make_shared<Arguments>();
   if (CUresult status = copyArguments(*function->kernel, parameters, extra, arguments.get())) return status;
-  return submit(*stream, [function, options, arguments](uint64_t salt) { run(*function, options, *arguments, salt); });
+  const LeastWork least = std::exchange(expected, {});
+  return submit(*stream, [function, options, arguments, least](uint64_t salt) { run(*function, options, *arguments, least, salt); });
 }
 
 int blocksPerProcessor(const Function& f, int blockSize, size_t dynamicShared) {
@@ -105,7 +112,7 @@ int blocksPerProcessor(const Function& f, int blockSize, size_t dynamicShared) {
 
 }  // namespace
 
-void recordLaunch(const std::string& kernel, const LaunchOptions& o, int device, double seconds, const Counters& c) {
+void recordLaunch(const std::string& kernel, const LaunchOptions& o, int device, double seconds, LeastWork least, const Counters& c) {
   std::string out = "{\"kernel\":" + quoted(kernel) + ",\"device\":" + std::to_string(device);
   const auto dims = [&](const char* name, Dim3 d) {
     out += std::string(",\"") + name + "\":[" + std::to_string(d.x) + "," + std::to_string(d.y) + "," + std::to_string(d.z) + "]";
@@ -114,6 +121,8 @@ void recordLaunch(const std::string& kernel, const LaunchOptions& o, int device,
   dims("block", o.block);
   const auto add = [&](const char* name, uint64_t value) { out += std::string(",\"") + name + "\":" + std::to_string(value); };
   add("dynamicShared", o.dynamicShared);
+  if (least.bytes > 0) add("leastBytes", static_cast<uint64_t>(least.bytes));
+  if (least.flops > 0) add("leastFlops", static_cast<uint64_t>(least.flops));
   add("hostMicroseconds", static_cast<uint64_t>(seconds * 1e6));  // of this machine's CPU: says nothing of a GPU
 #define FIELD(name) add(#name, c.name);
   FIELD(instructions) FIELD(globalLoadBytes) FIELD(globalStoreBytes) FIELD(globalLoadSectors) FIELD(globalStoreSectors)
@@ -135,6 +144,9 @@ void recordLaunch(const std::string& kernel, const LaunchOptions& o, int device,
 }  // namespace sim::driver
 
 using namespace sim::driver;
+
+/** The least that the calling thread's next launch must move and compute, as its author reckons: stands beside its counters. */
+SIM_EXPORT void annealSimExpect(double bytes, double flops) { expected = {bytes, flops}; }
 
 /** The launches executed while counting was on, as a JSON array, each once: synchronise first. */
 SIM_EXPORT const char* annealSimTakeCounters() {

@@ -50,6 +50,8 @@ Settings& settings() {
     s->unwrittenCopies = static_cast<int>(fromEnvironment("ANNEAL_SIM_UNWRITTEN_COPIES", 0));
     s->report = static_cast<int>(fromEnvironment("ANNEAL_SIM_REPORT", 0));
     if (const char* file = std::getenv("ANNEAL_SIM_COUNTERS")) s->counterFile = file;
+    if (const char* file = std::getenv("ANNEAL_SIM_TRACE")) s->traceFile = file;
+    s->stepLimit = static_cast<uint64_t>(fromEnvironment("ANNEAL_SIM_STEP_LIMIT", 0));
     s->count = !s->counterFile.empty();
     return s;
   }();
@@ -71,6 +73,8 @@ uintptr_t newHandle() {
 // ---- Calls -------------------------------------------------------------------------------------------------------------------
 
 struct Site::State {
+  explicit State(std::string name) : name(std::move(name)) {}
+  const std::string name;
   std::atomic<uint64_t> calls{0};
   std::atomic<int64_t> failIn{0};  // fails the call that brings it from 1 to 0
   std::atomic<int> failWith{0};
@@ -100,8 +104,9 @@ std::string baseName(const std::string& symbol) {
 Site::State* stateOf(const std::string& symbol) {
   Sites& s = sites();
   std::lock_guard hold(s.lock);
-  Site::State*& state = s.byName[baseName(symbol)];
-  if (!state) state = new Site::State;
+  const std::string name = baseName(symbol);
+  Site::State*& state = s.byName[name];
+  if (!state) state = new Site::State(name);
   return state;
 }
 
@@ -119,8 +124,19 @@ thread_local std::string lastError, handed;
 
 Site::Site(const char* symbol) : state(stateOf(symbol)) {}
 
+void trace(const std::string& line) {
+  if (settings().traceFile.empty()) return;
+  static std::mutex lock;
+  static FILE* file = std::fopen(settings().traceFile.c_str(), "a");
+  std::lock_guard hold(lock);
+  if (!file) return;
+  std::fprintf(file, "%s\n", line.c_str());
+  std::fflush(file);
+}
+
 CUresult Site::enter(bool needsInit) {
   state->calls.fetch_add(1, std::memory_order_relaxed);
+  trace(state->name);
   if (CUresult injected = state->injected()) return fail(injected, "injected by annealSimFail");
   if (needsInit && !initialised) return fail(CUDA_ERROR_NOT_INITIALIZED, "cuInit was not called");
   if (needsInit && insideHostFunction) return fail(CUDA_ERROR_NOT_PERMITTED, "a host function of a stream must not call CUDA");

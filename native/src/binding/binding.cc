@@ -31,6 +31,8 @@ Binding::Binding(Napi::Env env, Napi::Object exports) : environment_(std::make_u
   method("trim", &Binding::trim);
   method("threads", &Binding::threads);
   method("open", &Binding::open);
+  method("library", &Binding::library);
+  method("kernels", &Binding::kernels);
   method("info", &Binding::info);
   method("createEvent", &Binding::createEvent);
   method("recordEvent", &Binding::recordEvent);

@@ -43,6 +43,8 @@ class Binding {
   Napi::Value trim(const Napi::CallbackInfo& info);
   Napi::Value threads(const Napi::CallbackInfo& info);
   Napi::Value open(const Napi::CallbackInfo& info);
+  Napi::Value library(const Napi::CallbackInfo& info);
+  Napi::Value kernels(const Napi::CallbackInfo& info);
   Napi::Value info(const Napi::CallbackInfo& info);
   Napi::Value createEvent(const Napi::CallbackInfo& info);
   Napi::Value recordEvent(const Napi::CallbackInfo& info);

@@ -1,4 +1,8 @@
 // What is there and how it stands: memory, queues, threads, ops, processors, GPUs.
+#include <dlfcn.h>
+
+#include <fstream>
+
 #include "binding/binding.h"
 #include "binding/errors.h"
 #include "binding/settlement.h"
@@ -36,7 +40,7 @@ Napi::Value Binding::threads(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), Executor::threads());
 }
 
-/** open(device) -> { name, computeCapability, multiprocessors, memory, driver, simulated }: makes GPU device - 1 usable here. */
+/** open(device) -> { name, computeCapability, multiprocessors, memory, driver, driverVersion, simulated }: makes GPU device - 1 usable here. */
 Napi::Value Binding::open(const Napi::CallbackInfo& info) {
   const int number = deviceOf(info, 0), ordinal = number - 1;
   cuda::Gpu& gpu = cuda::Gpu::at(ordinal);
@@ -48,7 +52,35 @@ Napi::Value Binding::open(const Napi::CallbackInfo& info) {
   o.Set("multiprocessors", gpu.processors);
   o.Set("memory", static_cast<double>(gpu.totalBytes));
   o.Set("driver", gpu.driver.path);
+  o.Set("driverVersion", gpu.driver.version / 1000 + gpu.driver.version % 1000 / 100.0);
   o.Set("simulated", gpu.driver.simulated());
+  return o;
+}
+
+/** library(name): undefined where the dynamic linker finds it, or its words. */
+Napi::Value Binding::library(const Napi::CallbackInfo& info) {
+  const std::string name = info[0].As<Napi::String>();
+  if (void* handle = dlopen(name.c_str(), RTLD_LAZY | RTLD_LOCAL)) {
+    dlclose(handle);
+    return info.Env().Undefined();
+  }
+  return Napi::String::New(info.Env(), dlerror());
+}
+
+/** The CUDA kernels of this build: how many, and whether machine code is there beside PTX. */
+Napi::Value Binding::kernels(const Napi::CallbackInfo& info) {
+  Napi::Object o = Napi::Object::New(info.Env());
+  int count = 0;
+  bool compiled = false;
+  try {
+    const cuda::KernelIndex& index = cuda::kernelIndex();
+    count = static_cast<int>(index.familyOf.size());
+    compiled = std::ifstream(index.folder + "/" + index.familyOf.begin()->second + ".fatbin").good();
+  } catch (const cuda::Unavailable& e) {
+    o.Set("missing", e.what());
+  }
+  o.Set("count", count);
+  o.Set("machineCode", compiled);
   return o;
 }
 

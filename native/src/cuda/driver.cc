@@ -31,21 +31,22 @@ Driver* open() {
   ANNEAL_DRIVER_FUNCTIONS(ANNEAL_DRIVER_FIND)
 #undef ANNEAL_DRIVER_FIND
   made->lastFault = reinterpret_cast<const char* (*)()>(dlsym(library, "annealSimLastFault"));
+  made->expect = reinterpret_cast<void (*)(double, double)>(dlsym(library, "annealSimExpect"));
   return made;
 }
 
 /** Null, or what is wrong with it. */
-std::string objection(const Driver& d) {
-  int version = 0, count = 0;
+std::string objection(Driver& d) {
+  int count = 0;
   if (const Result r = d.init(0)) {
     const char* name = nullptr;
     d.getErrorName(r, &name);
     return std::string("the driver does not start (cuInit: ") + (name ? name : "unknown error") +
            "). Is there an NVIDIA GPU, visible to this process (CUDA_VISIBLE_DEVICES)? `nvidia-smi` tells.";
   }
-  d.driverGetVersion(&version);
-  if (version < kLeastVersion)
-    return "the driver supports CUDA " + std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10) +
+  d.driverGetVersion(&d.version);
+  if (d.version < kLeastVersion)
+    return "the driver supports CUDA " + std::to_string(d.version / 1000) + "." + std::to_string(d.version % 1000 / 10) +
            ", and Anneal's kernels need 13.0: update the NVIDIA driver to 580 or later.";
   d.deviceGetCount(&count);
   if (count < 1) return "the driver finds no GPU. CUDA_VISIBLE_DEVICES may hide it.";

@@ -70,7 +70,10 @@ struct Driver {
 #undef ANNEAL_DRIVER_MEMBER
   /** The simulated GPU's last fault in words; null on a real driver. */
   const char* (*lastFault)() = nullptr;
+  /** Tells the simulated GPU the least work that this thread's next launch needs, for its counters; null on a real driver. */
+  void (*expect)(double bytes, double flops) = nullptr;
   std::string path;
+  int version = 0;  // 13000: CUDA 13.0
   bool simulated() const { return lastFault != nullptr; }
 
   /** Throws std::runtime_error naming `what` and the driver's own words unless the result is 0. */

@@ -150,6 +150,7 @@ class CudaEngine final : public Engine, public Launcher {
   void start(const Plan& plan, const void* const* arguments) override {
     if (!plan.grid.x || !plan.grid.y || !plan.grid.z) return;
     const FunctionHandle f = gpu_.kernel(plan.kernel, plan.shared);
+    if (d_.expect) d_.expect(plan.bytes, plan.flops);
     const Result r = d_.launchKernel(f, plan.grid.x, plan.grid.y, plan.grid.z, plan.block.x, plan.block.y, plan.block.z, plan.shared, stream_,
                                      const_cast<void**>(arguments), nullptr);
     if (r) d_.check(r, "kernel " + plan.kernel);

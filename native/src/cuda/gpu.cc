@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
+#include <cstdio>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -54,11 +56,13 @@ class GpuBacking final : public Backing {
   int64_t left_ = 0;
 };
 
-std::string folderOfAddon() {
+/** ANNEAL_KERNELS, or beside the addon. */
+std::string folderOfKernels() {
+  if (const char* asked = std::getenv("ANNEAL_KERNELS")) return asked;
   Dl_info info{};
   dladdr(reinterpret_cast<const void*>(&kernelIndex), &info);
   const std::string file = info.dli_fname ? info.dli_fname : "";
-  return file.substr(0, file.find_last_of('/'));
+  return file.substr(0, file.find_last_of('/')) + "/kernels";
 }
 
 std::string contents(const std::string& path) {
@@ -67,11 +71,34 @@ std::string contents(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+/** FNV-1a, 64 bits, in hexadecimal. */
+std::string hashOf(const std::string& bytes) {
+  uint64_t hash = 0xcbf29ce484222325ull;
+  for (const char c : bytes) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
+  char text[17];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+/**
+ * What the driver loads. A GPU: machine code for all architectures, or where a build made none, PTX, which the driver compiles. The simulated GPU: the
+ * PTX from which the machine code beside it was made, and no other.
+ */
+std::string imageOf(const std::string& family, bool simulated) {
+  const std::string stem = kernelIndex().folder + "/" + family, fatbin = stem + ".fatbin";
+  const bool compiled = std::ifstream(fatbin).good();
+  if (!simulated && compiled) return contents(fatbin);
+  std::string ptx = contents(stem + ".ptx");
+  if (simulated && compiled && ptx.rfind("// fatbin fnv1a64 " + hashOf(contents(fatbin)) + "\n", 0) != 0)
+    throw std::runtime_error("kernels: " + stem + ".ptx is not what " + fatbin + " was made from. Build both again: npm run build:kernels -- --arch all");
+  return ptx;
+}
+
 }  // namespace
 
 const KernelIndex& kernelIndex() {
   static const KernelIndex* made = [] {
-    auto index = new KernelIndex{folderOfAddon() + "/kernels", {}};
+    auto index = new KernelIndex{folderOfKernels(), {}};
     std::ifstream file(index->folder + "/index.txt");
     for (std::string kernel, family; file >> kernel >> family;) index->familyOf[kernel] = family;
     return index;
@@ -119,9 +146,7 @@ std::unique_ptr<Backing> Gpu::backing() { return std::make_unique<GpuBacking>(*t
 ModuleHandle Gpu::module(const std::string& family) {
   ModuleHandle& m = modules_[family];
   if (m) return m;
-  // The simulated GPU executes the PTX from which the fatbin was made.
-  const std::string path = kernelIndex().folder + "/" + family + (driver.simulated() ? ".ptx" : ".fatbin"), image = contents(path);
-  driver.check(driver.moduleLoadData(&m, image.c_str()), "loading " + path);
+  driver.check(driver.moduleLoadData(&m, imageOf(family, driver.simulated()).c_str()), "loading the kernels of " + family);
   return m;
 }
 

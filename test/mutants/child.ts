@@ -1,0 +1,66 @@
+/**
+ * One process of the judgement. `child.ts map OUT`: runs the whole suite of the simulated GPU and writes which kernels each test launches.
+ * `child.ts run N,N,...`: runs those tests in that order up to the first that fails, and says so on one line. Kernels come from ANNEAL_KERNELS.
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { setDefaultDevice } from '../../lib/tensor/device.ts';
+import { withSimulatedGpu } from '../helpers/device.ts';
+import { onEveryDevice } from '../helpers/every-device.ts';
+import { collected } from './vitest.ts';
+
+export interface Coverage {
+  name: string;
+  ms: number;
+  kernels: string[];
+}
+
+/** Files of a pattern that vitest knows too: `*` and `{a,b}`. */
+function filesOf(pattern: string): string[] {
+  const folder = pattern.slice(0, pattern.lastIndexOf('/'));
+  const source = pattern
+    .replace(/[.]/g, '\\.')
+    .replace(/\*/g, '[^/]*')
+    .replace(/\{([^}]*)\}/g, (_, names) => `(${names.replace(/,/g, '|')})`);
+  return readdirSync(folder)
+    .map((name) => `${folder}/${name}`)
+    .filter((file) => new RegExp(`^${source}$`).test(file))
+    .sort();
+}
+
+async function map(out: string): Promise<void> {
+  const trace = process.env.ANNEAL_SIM_TRACE as string;
+  let read = 0;
+  const all: Coverage[] = [];
+  for (const { name, run } of collected) {
+    const start = performance.now();
+    let failed = '';
+    await run().catch((error) => {
+      failed = String(error);
+    });
+    if (failed) throw new Error(`on the good kernels, "${name}" fails: ${failed}`);
+    const text = existsSync(trace) ? readFileSync(trace, 'utf8') : '';
+    const kernels = [...text.slice(read).matchAll(/^kernel (\w+)$/gm)].map((m) => m[1] as string);
+    read = text.length;
+    all.push({ name, ms: performance.now() - start, kernels: [...new Set(kernels)] });
+  }
+  writeFileSync(out, JSON.stringify(all));
+}
+
+async function judge(numbers: readonly number[]): Promise<void> {
+  for (const n of numbers) {
+    const { name, run } = collected[n] as (typeof collected)[number];
+    try {
+      await run();
+    } catch (error) {
+      console.log(`caught by "${name}": ${String(error).split('\n')[0]}`);
+      process.exit(0); // what is queued on a broken context need not end
+    }
+  }
+  console.log('survived');
+  process.exit(0);
+}
+
+setDefaultDevice(withSimulatedGpu());
+for (const file of onEveryDevice.flatMap(filesOf)) await import(new URL(`../../${file}`, import.meta.url).href);
+const [mode, argument = ''] = process.argv.slice(2);
+await (mode === 'map' ? map(argument) : judge(argument.split(',').map(Number)));

@@ -1,0 +1,118 @@
+/** Single faults that a kernel's author makes, put into PTX one at a time: each alters, swaps or drops one instruction. */
+
+export type FaultClass =
+  | 'barrier'
+  | 'wait'
+  | 'guard'
+  | 'address'
+  | 'constant'
+  | 'fragment'
+  | 'arithmetic'
+  | 'store'
+  | 'shuffle'
+  | 'select';
+
+export interface Mutation {
+  class: FaultClass;
+  /** Of the PTX file, from 0. */
+  line: number;
+  to: string;
+}
+
+/** The lines of a kernel's body, [from, to). */
+export function bodyOf(lines: readonly string[], kernel: string): [number, number] {
+  const from = lines.findIndex((line) => line.includes('.entry ') && line.includes(` ${kernel}(`));
+  if (from < 0) throw new Error(`no kernel ${kernel}`);
+  const to = lines.findIndex((line, i) => i > from && line.startsWith('}'));
+  return [from, to];
+}
+
+const swaps = (text: string, a: string, b: string): string => text.replace(a, '\0').replace(b, a).replace('\0', b);
+const comparison: { readonly [from: string]: string } = {
+  lt: 'le',
+  le: 'lt',
+  gt: 'ge',
+  ge: 'gt',
+  eq: 'ne',
+  ne: 'eq',
+  lo: 'ls',
+  ls: 'lo',
+  hi: 'hs',
+  hs: 'hi',
+};
+
+type Rule = (instruction: string, name: string) => [FaultClass, string][];
+const rules: Rule[] = [
+  (text, name) => (/^(bar|barrier)\./.test(name) ? [['barrier', `// ${text}`]] : []),
+  (text, name) => (/^cp\.async\.wait/.test(name) ? [['wait', text.replace(/ (\d+);/, (_, n) => ` ${Number(n) + 1};`)]] : []),
+  (text, name) => {
+    const compared = /^setp\.(\w+)\./.exec(name)?.[1];
+    const other = compared && comparison[compared];
+    return other ? [['guard', text.replace(`setp.${compared}.`, `setp.${other}.`)]] : [];
+  },
+  (text) =>
+    /^@!?%p\d+/.test(text) ? [['guard', text.startsWith('@!') ? text.replace('@!', '@') : text.replace('@', '@!')]] : [],
+  (text, name) => {
+    if (/^(ld|st)\.(global|shared)|^ldmatrix/.test(name) && /\[%\w+(\+\d+)?\]/.test(text))
+      return [['address', text.replace(/\[(%\w+)(?:\+(\d+))?\]/, (_, r, n) => `[${r}+${Number(n ?? 0) + 16}]`)]];
+    if (/^(add|mad|shl|mul)\.(\w+\.)?[sub](32|64)/.test(name) && / -?\d+;/.test(text))
+      return [['address', text.replace(/ (-?\d+);/, (_, n) => ` ${Number(n) + 1};`)]];
+    return [];
+  },
+  // A float with its mantissa's highest bit turned: 1 becomes 1.5.
+  (text) =>
+    /0f[0-9A-F]{8}/.test(text) && !/^(mov|setp)/.test(text)
+      ? [
+          [
+            'constant',
+            text.replace(
+              /0f([0-9A-F]{8})/,
+              (_, hex) => `0f${((Number.parseInt(hex, 16) ^ 0x400000) >>> 0).toString(16).toUpperCase().padStart(8, '0')}`,
+            ),
+          ],
+        ]
+      : [],
+  (text, name) => {
+    if (!/^(mma|ldmatrix)\./.test(name)) return [];
+    const lists = [...text.matchAll(/\{([^}]*)\}/g)].map((m) => m[1] as string);
+    const list = lists[name.startsWith('mma') ? 1 : 0] ?? '';
+    const [a, b] = list.split(',').map((r) => r.trim());
+    return a && b ? [['fragment', text.replace(`{${list}}`, `{${swaps(list, a, b)}}`)]] : [];
+  },
+  (text, name) => {
+    const changed = {
+      'add.f32': 'sub.f32',
+      'sub.f32': 'add.f32',
+      'max.f32': 'min.f32',
+      'mul.f32': 'add.f32',
+      'add.rn': 'sub.rn',
+    } as const;
+    const from = Object.keys(changed).find((op) => name.startsWith(op)) as keyof typeof changed | undefined;
+    return from ? [['arithmetic', text.replace(from, changed[from])]] : [];
+  },
+  (text, name) => (/^(st\.global|st\.shared|red\.|atom\.)/.test(name) && !text.startsWith('@') ? [['store', `// ${text}`]] : []),
+  (text, name) =>
+    /^shfl\./.test(name)
+      ? [
+          [
+            'shuffle',
+            text.replace(/, (\d+), (\d+), (-?\d+);/, (_, o, c, m) => `, ${Number(o) === 1 ? 2 : Number(o) >> 1}, ${c}, ${m};`),
+          ],
+        ]
+      : [],
+  (text, name) => (/^selp\./.test(name) ? [['select', text.replace(/ (\S+), (\S+), (%p\d+);$/, ' $2, $1, $3;')]] : []),
+];
+
+/** Everything that can be done to one kernel. */
+export function mutationsOf(lines: readonly string[], kernel: string): Mutation[] {
+  const [from, to] = bodyOf(lines, kernel);
+  const found: Mutation[] = [];
+  for (let line = from + 1; line < to; line++) {
+    const text = (lines[line] as string).trim();
+    if (!text || /^(\.|\/\/|\$|[{})])/.test(text)) continue;
+    const name = (/^(?:@!?%p\d+\s+)?([a-z][\w.:]*)/.exec(text)?.[1] ?? '').trim();
+    for (const rule of rules)
+      for (const [kind, changed] of rule(text, name)) if (changed !== text) found.push({ class: kind, line, to: changed });
+  }
+  return found;
+}

@@ -1,0 +1,74 @@
+/**
+ * Stands in for vitest where mutants are judged: it collects the tests of the suite's own files as a list, so that a process can run the few that
+ * launch one kernel and be done in a second. It knows the parts of vitest that those files use; another is an error on import.
+ */
+import { JestAsymmetricMatchers, JestChaiExpect, JestExtend } from '@vitest/expect';
+import * as chai from 'chai';
+
+chai.use(JestExtend);
+chai.use(JestChaiExpect);
+chai.use(JestAsymmetricMatchers);
+export const expect = chai.expect;
+
+type Body = (...args: unknown[]) => unknown;
+export interface Collected {
+  name: string;
+  run(): Promise<void>;
+}
+export const collected: Collected[] = [];
+const path: string[] = [];
+let hooks: { readonly [when: string]: Body[] } = { beforeEach: [], afterEach: [] };
+let finished: Body[] = [];
+
+async function runTest(body: Body, args: unknown[], around: typeof hooks): Promise<void> {
+  finished = [];
+  try {
+    for (const before of around.beforeEach as Body[]) await before();
+    await body(...args);
+  } finally {
+    for (const after of [...(around.afterEach as Body[]), ...finished]) await after();
+  }
+}
+const bodyOf = (rest: unknown[]): Body => rest.find((r) => typeof r === 'function') as Body;
+
+function one(name: string, ...rest: unknown[]): void {
+  collect(name, bodyOf(rest), []);
+}
+function collect(name: string, body: Body, args: unknown[]): void {
+  const around = hooks;
+  collected.push({ name: [...path, name].join(' > '), run: () => runTest(body, args, around) });
+}
+/** Names are made distinct by the row's number. */
+const each =
+  (put: (name: string, body: Body, args: unknown[]) => void) =>
+  (rows: readonly unknown[]) =>
+  (name: string, ...rest: unknown[]): void => {
+    for (const [i, row] of rows.entries()) put(`${name} [${i}]`, bodyOf(rest), Array.isArray(row) ? row : [row]);
+  };
+
+function group(name: string, body: Body, args: unknown[] = []): void {
+  const outside = hooks;
+  hooks = { beforeEach: [...(hooks.beforeEach as Body[])], afterEach: [...(hooks.afterEach as Body[])] };
+  path.push(name);
+  body(...args);
+  path.pop();
+  hooks = outside;
+}
+const never = () => {};
+
+export const test = Object.assign(one, {
+  each: each(collect),
+  skip: never,
+  skipIf: (when: unknown) => (when ? never : one),
+  runIf: (when: unknown) => (when ? one : never),
+});
+export const it = test;
+const groups = (name: string, ...rest: unknown[]) => group(name, bodyOf(rest));
+export const describe = Object.assign(groups, {
+  each: each(group),
+  skip: never,
+  skipIf: (when: unknown) => (when ? never : groups),
+});
+export const beforeEach = (hook: Body) => (hooks.beforeEach as Body[]).push(hook);
+export const afterEach = (hook: Body) => (hooks.afterEach as Body[]).push(hook);
+export const onTestFinished = (hook: Body) => finished.push(hook);
