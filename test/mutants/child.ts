@@ -2,7 +2,7 @@
  * One process of the judgement. `child.ts map OUT`: runs the whole suite of the simulated GPU and writes which kernels each test launches.
  * `child.ts run N,N,...`: runs those tests in that order up to the first that fails, and says so on one line. Kernels come from ANNEAL_KERNELS.
  */
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { setDefaultDevice } from '../../lib/tensor/device.ts';
 import { withSimulatedGpu } from '../helpers/device.ts';
 import { onEveryDevice } from '../helpers/every-device.ts';
@@ -29,7 +29,6 @@ function filesOf(pattern: string): string[] {
 
 async function map(out: string): Promise<void> {
   const trace = process.env.ANNEAL_SIM_TRACE as string;
-  let read = 0;
   const all: Coverage[] = [];
   for (const { name, run } of collected) {
     const start = performance.now();
@@ -38,9 +37,10 @@ async function map(out: string): Promise<void> {
       failed = String(error);
     });
     if (failed) throw new Error(`on the good kernels, "${name}" fails: ${failed}`);
-    const text = existsSync(trace) ? readFileSync(trace, 'utf8') : '';
-    const kernels = [...text.slice(read).matchAll(/^kernel (\w+)$/gm)].map((m) => m[1] as string);
-    read = text.length;
+    const kernels = existsSync(trace)
+      ? [...readFileSync(trace, 'utf8').matchAll(/^kernel (\w+)$/gm)].map((m) => m[1] as string)
+      : [];
+    if (kernels.length) truncateSync(trace);
     all.push({ name, ms: performance.now() - start, kernels: [...new Set(kernels)] });
   }
   writeFileSync(out, JSON.stringify(all));
