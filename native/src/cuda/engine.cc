@@ -15,6 +15,8 @@ constexpr size_t kStage = 1 << 20;
 constexpr int kStages = 4;
 constexpr uint32_t kWatched = 4096;
 constexpr int64_t kConstants = 1 << 20;
+/** Small copies share pinned blocks, and the host waits for one only when it comes round again: kStages blocks of a megabyte later. */
+constexpr size_t kSmall = 64 << 10;
 
 thread_local Launcher* here = nullptr;
 
@@ -25,10 +27,11 @@ class CudaEngine final : public Engine, public Launcher {
   ~CudaEngine() override {
     if (!stream_ || d_.ctxSetCurrent(gpu_.context()) != 0) return;
     d_.streamSynchronize(stream_);
-    for (Stage& s : stages_) {
-      if (s.data) d_.memFreeHost(s.data);
-      if (s.done) d_.eventDestroy(s.done);
-    }
+    for (Stage* stages : {stages_, small_})
+      for (int i = 0; i < kStages; ++i) {
+        if (stages[i].data) d_.memFreeHost(stages[i].data);
+        if (stages[i].done) d_.eventDestroy(stages[i].done);
+      }
     for (const auto* places : {&scratch_, &zeroed_})
       for (const Place& p : *places)
         if (p.data) d_.memFree(device(p.data));
@@ -41,10 +44,11 @@ class CudaEngine final : public Engine, public Launcher {
     here = this;
     gpu_.enter();
     d_.check(d_.streamCreate(&stream_, kNonBlocking), "cuStreamCreate");
-    for (Stage& s : stages_) {
-      d_.check(d_.memHostAlloc(reinterpret_cast<void**>(&s.data), kStage, 0), "cuMemHostAlloc");
-      d_.check(d_.eventCreate(&s.done, kDisableTiming), "cuEventCreate");
-    }
+    for (Stage* stages : {stages_, small_})
+      for (int i = 0; i < kStages; ++i) {
+        d_.check(d_.memHostAlloc(reinterpret_cast<void**>(&stages[i].data), kStage, 0), "cuMemHostAlloc");
+        d_.check(d_.eventCreate(&stages[i].done, kDisableTiming), "cuEventCreate");
+      }
     trouble_ = static_cast<Trouble*>(allocate(sizeof(Trouble)));
     clear(trouble_, sizeof(Trouble));
   }
@@ -65,8 +69,9 @@ class CudaEngine final : public Engine, public Launcher {
   }
 
   void copyIn(void* to, const void* from, size_t bytes) override {
+    if (bytes <= kSmall) return copySmall(to, from, bytes);
     for (size_t at = 0; at < bytes; at += kStage) {
-      Stage& s = nextStage();
+      Stage& s = ready(stages_[stageAt_++ % kStages]);
       const size_t part = std::min(kStage, bytes - at);
       std::memcpy(s.data, static_cast<const char*>(from) + at, part);
       d_.check(d_.memcpyHtoDAsync(device(to) + at, s.data, part, stream_), "copy to the GPU");
@@ -76,7 +81,7 @@ class CudaEngine final : public Engine, public Launcher {
   }
   void copyOut(void* to, const void* from, size_t bytes) override {
     for (size_t at = 0; at < bytes; at += kStage) {
-      Stage& s = nextStage();
+      Stage& s = ready(stages_[stageAt_++ % kStages]);
       const size_t part = std::min(kStage, bytes - at);
       d_.check(d_.memcpyDtoHAsync(s.data, device(from) + at, part, stream_), "copy from the GPU");
       d_.check(d_.streamSynchronize(stream_), "copy from the GPU");
@@ -156,11 +161,23 @@ class CudaEngine final : public Engine, public Launcher {
     if (r) d_.check(r, "kernel " + plan.kernel);
   }
 
-  Stage& nextStage() {
-    Stage& s = stages_[stageAt_++ % kStages];
+  Stage& ready(Stage& s) {
     if (s.busy) d_.check(d_.eventSynchronize(s.done), "copy to the GPU");
     s.busy = false;
     return s;
+  }
+  void copySmall(void* to, const void* from, size_t bytes) {
+    Stage* s = &small_[smallAt_ % kStages];
+    if (smallUsed_ + bytes > kStage) {
+      d_.check(d_.eventRecord(s->done, stream_), "cuEventRecord");
+      s->busy = true;
+      s = &ready(small_[++smallAt_ % kStages]);
+      smallUsed_ = 0;
+    }
+    char* part = s->data + smallUsed_;
+    smallUsed_ += (bytes + 15) / 16 * 16;
+    std::memcpy(part, from, bytes);
+    d_.check(d_.memcpyHtoDAsync(device(to), part, bytes, stream_), "copy to the GPU");
   }
   void* allocate(int64_t bytes) {
     DevicePtr p = 0;
@@ -188,6 +205,9 @@ class CudaEngine final : public Engine, public Launcher {
   StreamHandle stream_ = nullptr;
   Stage stages_[kStages];
   unsigned stageAt_ = 0;
+  Stage small_[kStages];
+  unsigned smallAt_ = 0;
+  size_t smallUsed_ = 0;
   std::vector<Place> scratch_, zeroed_;
   char* ring_ = nullptr;
   int64_t ringAt_ = 0;
