@@ -1,0 +1,36 @@
+/** What 16-bit precision saves of a GPU's memory. */
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { simulator, withoutSimulator } from '../helpers/device.ts';
+
+const peak = (precision: string, layers: number, batch: number): number =>
+  Number(
+    execFileSync(
+      process.execPath,
+      ['--expose-gc', '--import', 'tsx', 'test/cuda/peak-child.ts', precision, `${layers}`, `${batch}`],
+      {
+        cwd: fileURLToPath(new URL('../..', import.meta.url)),
+        env: { ...process.env, ANNEAL_TEST_DEVICE: '', ANNEAL_CUDA_DRIVER: simulator, ANNEAL_SIM_MEMORY: String(2 ** 33) },
+        encoding: 'utf8',
+      },
+    ),
+  );
+
+describe.skipIf(withoutSimulator)('peak memory of gpt-small with 2 layers, on the simulated GPU', { timeout: 120_000 }, () => {
+  // Masters, moments and a 16-bit copy are 14 bytes a parameter, 12 in f32: what is saved is activations. The larger the batch, the nearer to half.
+  for (const [batch, limit] of [
+    [16, 0.65],
+    [8, 0.68],
+  ] as const)
+    test(`bf16 and f16, batch ${batch}: at most ${limit} of f32`, () => {
+      const f32 = peak('f32', 2, batch);
+      const [bf16, f16] = [peak('bf16', 2, batch), peak('f16', 2, batch)];
+      console.log(
+        `batch ${batch}: f32 ${(f32 / 1e6).toFixed(1)} MB, bf16 ${(bf16 / f32).toFixed(3)}, f16 ${(f16 / f32).toFixed(3)} of it`,
+      );
+      expect(bf16 / f32).toBeLessThanOrEqual(limit);
+      expect(f16 / f32).toBeLessThanOrEqual(limit);
+      expect(bf16 / f32).toBeGreaterThan(0.5);
+    });
+});
