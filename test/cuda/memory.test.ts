@@ -1,21 +1,20 @@
 /** What 16-bit precision saves of a GPU's memory. */
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { simulator, withoutSimulator } from '../helpers/device.ts';
 
-const peak = (precision: string, layers: number, batch: number): number =>
-  Number(
-    execFileSync(
-      process.execPath,
-      ['--expose-gc', '--import', 'tsx', 'test/cuda/peak-child.ts', precision, `${layers}`, `${batch}`],
-      {
-        cwd: fileURLToPath(new URL('../..', import.meta.url)),
-        env: { ...process.env, ANNEAL_TEST_DEVICE: '', ANNEAL_CUDA_DRIVER: simulator, ANNEAL_SIM_MEMORY: String(2 ** 33) },
-        encoding: 'utf8',
-      },
-    ),
-  );
+const peak = (precision: string, layers: number, batch: number): number => {
+  const args = ['--expose-gc', '--import', 'tsx', 'test/cuda/peak-child.ts', precision, `${layers}`, `${batch}`];
+  const { stdout, stderr } = spawnSync(process.execPath, args, {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    env: { ...process.env, ANNEAL_TEST_DEVICE: '', ANNEAL_CUDA_DRIVER: simulator, ANNEAL_SIM_MEMORY: String(2 ** 33) },
+    encoding: 'utf8',
+    timeout: 60_000,
+  });
+  if (!/^\d+\n$/.test(stdout)) throw new Error(`no figure: ${stdout}${stderr}`);
+  return Number(stdout);
+};
 
 describe.skipIf(withoutSimulator)('peak memory of gpt-small with 2 layers, on the simulated GPU', { timeout: 120_000 }, () => {
   // Masters, moments and a 16-bit copy are 14 bytes a parameter, 12 in f32: what is saved is activations. The larger the batch, the nearer to half.
