@@ -16,7 +16,7 @@ main(async () => {
   if (await hasNvcc()) {
     console.log('anneal: CUDA kernels and the simulated GPU');
     await buildSimulator({ quiet: true });
-    await buildKernels();
+    await buildKernels({ archs: [80, 90] }); // machine code for two architectures, held to its static gates
   }
   leaveSignalsToChild();
   for (const [name, command, args] of stages(process.argv.slice(2))) {

@@ -24,15 +24,25 @@ export const withoutSimulator: string | undefined = (() => {
   return existsSync(simulator) ? undefined : 'the simulated GPU is not built: npm run build:simulator';
 })();
 
-/** The simulated GPU as device 'cuda'. The driver is chosen once per process: no test of a real GPU can share it. */
+/**
+ * The simulated GPU as device 'cuda'. The driver is chosen once per process: no test of a real GPU can share it. It has few multiprocessors unless
+ * told otherwise: then small operands fill it, and the kernels for large ones are tested too.
+ */
 export function withSimulatedGpu(): Device {
   if (withoutSimulator) throw new Error(withoutSimulator);
   process.env.ANNEAL_CUDA_DRIVER = simulator;
+  process.env.ANNEAL_SIM_PROCESSORS ??= '4';
   return device('cuda');
 }
 
 /** Where a test's tensors of that dtype belong: the device under test; f64, which only the CPU computes, on the CPU. */
 export const deviceFor = (dtype: DType): Device => (dtype === 'f64' ? device('cpu') : defaultDevice());
+
+/** Whether this run of the suite tests a GPU, or what stands for one: gradcheck and other f64 work is then left to the CPU's run. */
+export const onGpu = asked !== 'cpu';
+
+/** What a test does `full` times is done `fewer` times where a GPU is interpreted. */
+export const fewer = (full: number, less: number): number => (asked === 'simulated' ? less : full);
 
 /** The device that this run of the suite tests. */
 export function deviceUnderTest(): Device {

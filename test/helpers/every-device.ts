@@ -2,6 +2,7 @@
 export const onEveryDevice = [
   'test/golden/*.test.ts',
   'test/ops/kernels-vs-f64.test.ts',
+  'test/ops/tiles.test.ts',
   'test/optim/*.test.ts',
   'test/train/{stepper,accumulation,loss-scaling}.test.ts',
 ];

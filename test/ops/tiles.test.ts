@@ -1,0 +1,123 @@
+/**
+ * Products, convolutions and attention at the sizes where a GPU's kernels change: every tile, cuts along k, heads of every width. Against the plain
+ * f64 kernels on the same rounded operands. The simulated GPU has few multiprocessors (test/helpers/device.ts), so that small
+ * operands reach the large tiles.
+ */
+import { describe, expect, test } from 'vitest';
+import { attention, conv2d, type FloatDType, linear, matmul, scope, type Tensor, tensor } from '../../lib/index.ts';
+import { PhiloxStream } from '../../lib/tensor/philox.ts';
+import { sizeOf } from '../../lib/tensor/shape.ts';
+import { difference } from '../helpers/compare.ts';
+import { deviceFor } from '../helpers/device.ts';
+import { rounded, unitRoundoff } from '../helpers/rounding.ts';
+
+type Floats = 'f32' | 'bf16' | 'f16';
+interface Operand {
+  shape: number[];
+  /** f32 beside 16-bit activations. */
+  wide?: boolean;
+}
+type Op = (operands: Tensor[]) => Tensor;
+
+/** Numbers from -1 to 1, already such as `dtype` can hold. */
+function drawn({ shape, wide }: Operand, i: number, dtype: Floats): Float64Array {
+  const stream = new PhiloxStream(5, `operand ${i}`);
+  return rounded(
+    Float64Array.from({ length: sizeOf(shape) }, () => 2 * stream.uniform() - 1),
+    wide ? 'f32' : dtype,
+  );
+}
+
+/** The result and every operand's gradient, computed in `dtype`, from operands and an output gradient that `held` holds. */
+const compute = (op: Op, operands: Operand[], dtype: FloatDType, held: Floats) =>
+  scope.run(async () => {
+    const on = deviceFor(dtype);
+    const place = (o: Operand, i: number) =>
+      tensor(drawn(o, i, held), { shape: o.shape, dtype: dtype === 'f64' ? 'f64' : o.wide ? 'f32' : dtype, device: on });
+    const inputs = operands.map(place);
+    for (const t of inputs) t.requiresGrad = true;
+    const out = op(inputs);
+    out.backward(place({ shape: [...out.shape] }, 99));
+    const all = [out, ...inputs.map((t) => t.grad as Tensor)];
+    return Promise.all(all.map(async (t) => ({ shape: t.shape, data: await t.data(), dtype: t.dtype })));
+  });
+
+async function compare(op: Op, operands: Operand[], dtype: Floats): Promise<void> {
+  const [actual, exact] = [await compute(op, operands, dtype, dtype), await compute(op, operands, 'f64', dtype)];
+  for (const [i, a] of actual.entries()) {
+    const kind = a.dtype as Floats;
+    const expected = { shape: exact[i]?.shape as number[], data: rounded(exact[i]?.data as Float64Array, kind) };
+    // One rounding forward; gradients pass through values that were rounded.
+    const limit = (i === 0 ? 1e-5 : 1e-4) + (dtype === 'f32' ? 0 : (i === 0 ? 2 : 8) * unitRoundoff[dtype]);
+    const { error, at } = difference(a, expected);
+    expect(error, `${i === 0 ? 'result' : `gradient ${i - 1}`}: ${at}`).toBeLessThan(limit);
+  }
+}
+
+const each = (name: string, op: Op, ...operands: Operand[]) => {
+  for (const dtype of ['f32', 'bf16', 'f16'] as const) test(`${name}, ${dtype}`, () => compare(op, operands, dtype));
+};
+
+describe('matmul', () => {
+  for (const [m, n, k] of [
+    [128, 128, 64],
+    [200, 150, 40],
+    [129, 67, 33],
+    [70, 40, 72],
+    [130, 34, 31],
+    [33, 20, 48],
+    [1, 129, 70],
+    [40, 40, 1100],
+    [130, 130, 1030],
+  ] as const) {
+    each(`${m} x ${n}, k ${k}`, ([a, b]) => matmul(a as Tensor, b as Tensor), { shape: [m, k] }, { shape: [k, n] });
+    each(
+      `both transposed, ${m} x ${n}, k ${k}`,
+      ([a, b]) => matmul(a as Tensor, b as Tensor, { transposeA: true, transposeB: true }),
+      { shape: [k, m] },
+      { shape: [n, k] },
+    );
+  }
+  each('a batch of 3', ([a, b]) => matmul(a as Tensor, b as Tensor), { shape: [3, 70, 41] }, { shape: [3, 41, 66] });
+  each(
+    'linear with a bias',
+    ([x, w, b]) => linear(x as Tensor, w as Tensor, b),
+    { shape: [131, 48] },
+    { shape: [65, 48] },
+    { shape: [65], wide: true },
+  );
+});
+
+describe('conv2d', () => {
+  const conv =
+    (options: object): Op =>
+    ([x, w, b]) =>
+      conv2d(x as Tensor, w as Tensor, b ?? null, options);
+  const operands = (n: number, cin: number, size: number, cout: number, kernel: number): Operand[] => [
+    { shape: [n, cin, size, size] },
+    { shape: [cout, cin, kernel, kernel] },
+    { shape: [cout], wide: true },
+  ];
+  each('72 of 72 channels, 1 x 1', conv({}), ...operands(2, 72, 10, 72, 1));
+  each('40 of 40 channels, 3 x 3', conv({ padding: 1 }), ...operands(2, 40, 9, 40, 3));
+  each('66 of 9 channels, 3 x 3, stride 2', conv({ stride: 2, padding: 1 }), ...operands(3, 9, 15, 66, 3));
+  each('5 of 3 channels, 5 x 5', conv({ padding: 2 }), ...operands(1, 3, 12, 5, 5));
+});
+
+describe('attention', () => {
+  const heads =
+    (options: object): Op =>
+    ([q, k, v]) =>
+      attention(q as Tensor, k as Tensor, v as Tensor, options);
+  const operands = (tq: number, tk: number, d: number): Operand[] => [
+    { shape: [1, 2, tq, d] },
+    { shape: [1, 2, tk, d] },
+    { shape: [1, 2, tk, d] },
+  ];
+  for (const causal of [false, true])
+    for (const d of [20, 32, 61, 64, 80, 128, 160])
+      each(`heads of ${d}${causal ? ', causal' : ''}`, heads({ causal }), ...operands(70, 70, d));
+  each('heads of 1400', heads({}), ...operands(5, 7, 1400));
+  each('one query of 200 keys', heads({ causal: true }), ...operands(1, 200, 64));
+  each('fewer keys than queries', heads({}), ...operands(130, 3, 64));
+});
