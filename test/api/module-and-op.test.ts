@@ -39,7 +39,7 @@ const swish = defineOp('swish', {
 });
 
 test('an op', async () => {
-  await gradcheck(swish, [randn([3, 4], { dtype: 'f64' })]);
+  await gradcheck(swish, [randn([3, 4], { dtype: 'f64', device: 'cpu' })]);
   const x = tensor([1, -2, 0], { requiresGrad: true });
   const y = swish(x);
   expect(String(y)).toContain('from swish');
@@ -49,7 +49,7 @@ test('an op', async () => {
     forward: (t: Tensor) => t.mul(t),
     backward: ({ inputs, grad }) => [grad.mul(inputs[0])],
   });
-  await expect(gradcheck(wrong, [randn([3], { dtype: 'f64', requiresGrad: true })])).rejects.toThrow(
+  await expect(gradcheck(wrong, [randn([3], { dtype: 'f64', device: 'cpu', requiresGrad: true })])).rejects.toThrow(
     /numeric .*, backward .*relative error 5/,
   );
 });
@@ -59,6 +59,6 @@ test('an op of several tensors and options', async () => {
     forward: (a: Tensor, b: Tensor, options: { share: number }) => a.mul(options.share).add(b.mul(1 - options.share)),
     backward: ({ grad }) => [grad.mul(0.25), grad.mul(0.75)],
   });
-  const f64 = { dtype: 'f64', requiresGrad: true } as const;
+  const f64 = { dtype: 'f64', device: 'cpu', requiresGrad: true } as const;
   await gradcheck((a: Tensor, b: Tensor) => blend(a, b, { share: 0.25 }), [randn([3], f64), randn([3], f64)]);
 });

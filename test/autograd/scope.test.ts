@@ -10,13 +10,13 @@ import { zeros } from '../../lib/ops/create.ts';
 import { exp } from '../../lib/ops/unary.ts';
 import { current, noGrad } from '../../lib/tensor/context.ts';
 import { tensor } from '../../lib/tensor/create.ts';
-import { device } from '../../lib/tensor/device.ts';
+import { defaultDevice } from '../../lib/tensor/device.ts';
 import { kept, persistent, scope } from '../../lib/tensor/scope.ts';
 import { Parameter, type Tensor } from '../../lib/tensor/tensor.ts';
 
-const cpu = device('cpu');
+const here = defaultDevice();
 const alive = () => {
-  const { live, handles } = cpu.memory();
+  const { live, handles } = here.memory();
   return { live, handles };
 };
 const one = () => tensor([1, 2, 3]);
@@ -244,18 +244,18 @@ describe('scope.run', () => {
 });
 
 describe('without a scope', () => {
-  const limit = cpu.memory().limit;
-  afterEach(() => cpu.setMemoryLimit(limit));
+  const limit = here.memory().limit;
+  afterEach(() => here.setMemoryLimit(limit));
 
   test('a synchronous loop ends in OutOfMemoryError that names scope(), not in an exhausted machine', () => {
-    cpu.setMemoryLimit(cpu.memory().live + 50e6);
+    here.setMemoryLimit(here.memory().live + 50e6);
     const x = zeros([1 << 18]);
     const loop = () => {
       for (let i = 0; i < 1000; i++) add(x, 1);
     };
     expect(loop).toThrow(OutOfMemoryError);
     expect(loop).toThrow(/add: asked for 1\.0 MB with \d+\.\d MB live; the limit is .*scope\(\(\) => \.\.\.\).*setMemoryLimit/);
-    cpu.setMemoryLimit(cpu.memory().live + 50e6);
+    here.setMemoryLimit(here.memory().live + 50e6);
     expect(() => {
       for (let i = 0; i < 1000; i++)
         scope(() => {

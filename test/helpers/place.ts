@@ -1,11 +1,20 @@
 // Tensors of fixed numbers, and what an op of indices should give.
 import { cast } from '../../lib/ops/define.ts';
 import { fromHost } from '../../lib/tensor/create.ts';
+import { device } from '../../lib/tensor/device.ts';
 import type { DType } from '../../lib/tensor/dtype.ts';
 import { PhiloxStream } from '../../lib/tensor/philox.ts';
 import type { Tensor } from '../../lib/tensor/tensor.ts';
+import { deviceFor } from './device.ts';
 
 export const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+/** Numbers as a tensor where its dtype belongs. The CPU rounds them: f64 is its own. */
+export function placed(data: ArrayLike<number>, shape: readonly number[], dtype: DType): Tensor {
+  const wide = fromHost(Float64Array.from(data), shape, 'f64', device('cpu'));
+  return cast(wide, dtype).to(deviceFor(dtype)).detach();
+}
+/** An exact f64 copy, on the CPU. */
+export const widened = (t: Tensor): Tensor => cast(t.detach().to('cpu'), 'f64');
 /** Whole numbers that every dtype holds, or fractions for gradients. */
 export function place(shape: readonly number[], dtype: DType = 'f32', name = 'x'): Tensor {
   const random = new PhiloxStream(5, name);
@@ -13,7 +22,7 @@ export function place(shape: readonly number[], dtype: DType = 'f32', name = 'x'
   const data = Float64Array.from({ length: sizeOf(shape) }, () =>
     whole ? Math.floor(random.uniform() * 100) : random.uniform() - 0.5,
   );
-  return cast(fromHost(data, shape, 'f64'), dtype).detach();
+  return placed(data, shape, dtype);
 }
 export function leaf(shape: readonly number[], name?: string, dtype: DType = 'f64'): Tensor {
   const t = place(shape, dtype, name);

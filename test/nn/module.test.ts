@@ -15,6 +15,8 @@ import {
   tensor,
   zeros,
 } from '../../lib/index.ts';
+import { defaultDevice } from '../../lib/tensor/device.ts';
+import { onGpu } from '../helpers/device.ts';
 import { temporary, valuesOf } from '../train/helpers.ts';
 
 const shapes = (m: nn.Module) => Object.fromEntries([...m.stateDict()].map(([name, t]) => [name, t.shape]));
@@ -163,8 +165,11 @@ describe('modes', () => {
   });
   test('to a device', () => {
     const net = new Net();
-    expect(net.to('cpu')).toBe(net);
-    expect(() => net.to('cuda')).toThrow(DeviceError);
+    const here = defaultDevice();
+    expect(net.to(here)).toBe(net);
+    expect([...net.to('cpu').parameters()].map((p) => p.device.name)).toEqual([...net.parameters()].map(() => 'cpu'));
+    if (onGpu) expect([...net.to(here).parameters()].map((p) => p.device)).toEqual([...net.parameters()].map(() => here));
+    else expect(() => net.to('cuda')).toThrow(DeviceError);
   });
 });
 
@@ -179,7 +184,7 @@ describe('loadStateDict', () => {
           [1, 2],
           [3, 4],
         ],
-        { dtype: 'f64' },
+        { dtype: 'f64', device: 'cpu' },
       ),
       bias: tensor([5, 6], { dtype: 'bf16' }),
     };

@@ -13,7 +13,9 @@ import { scope } from '../../lib/tensor/scope.ts';
 import { type HostArray, Parameter, type Tensor } from '../../lib/tensor/tensor.ts';
 import { casesOf, runOp } from '../golden/run.ts';
 import { expectClose } from '../helpers/compare.ts';
-import { unitRoundoff } from '../helpers/rounding.ts';
+import { onGpu } from '../helpers/device.ts';
+import { placed } from '../helpers/place.ts';
+import { rounded, unitRoundoff } from '../helpers/rounding.ts';
 
 /** Sums of uniforms, of variance 1: smooth, and the same each time. */
 const drawn = new Map<string, Float64Array>();
@@ -30,7 +32,7 @@ const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
 /** Values that `dtype` holds exactly, so that its kernel and the f64 one get the same operands. */
 function random(name: string, shape: readonly number[], dtype: FloatDType, rounding: FloatDType = dtype): Tensor {
-  const exact = cast(cast(fromHost(normals(name, sizeOf(shape)), shape, 'f64'), rounding), dtype);
+  const exact = placed(rounded(normals(name, sizeOf(shape)), rounding), shape, dtype);
   exact.requiresGrad = true;
   return exact;
 }
@@ -74,7 +76,8 @@ type Reads = [result: Read, dq: Read, dk: Read, dv: Read];
 async function execute(s: Sizes, dtype: FloatDType, options: Options, rounding: FloatDType = dtype): Promise<Reads> {
   return scope.run(async () => {
     const [q, k, v] = operands(s, dtype, rounding);
-    const out = attention(q, k, v, options);
+    const mask = options?.mask?.to(q.device);
+    const out = attention(q, k, v, mask ? { ...options, mask } : options);
     out.backward(random('g', out.shape, dtype, rounding).detach());
     const read = [out, q.grad, k.grad, v.grad] as Tensor[];
     return (await Promise.all(read.map(async (t) => ({ shape: t.shape, dtype: t.dtype, data: await t.data() })))) as Reads;
@@ -86,7 +89,8 @@ const names = ['result', 'gradient of q', 'gradient of k', 'gradient of v'];
 async function againstF64(s: Sizes, dtype: FloatDType, options: Options, limits?: readonly [number, number]) {
   const [actual, expected] = [await execute(s, dtype, options), await execute(s, 'f64', options, dtype)];
   const u = unitRoundoff[dtype];
-  const [forward, gradient] = limits ?? (dtype === 'f32' ? [3e-6, 1e-5] : [1.1 * u, 3 * u]);
+  // Tensor cores take the probabilities in 16 bits: one rounding more.
+  const [forward, gradient] = limits ?? (dtype === 'f32' ? [3e-6, 1e-5] : [(onGpu ? 2 : 1.1) * u, 3 * u]);
   for (const [i, name] of names.entries()) {
     expect(actual[i]?.dtype).toBe(dtype);
     expectClose(`${name} ${JSON.stringify(s)}`, actual[i] as Read, expected[i] as Read, i === 0 ? forward : gradient);
@@ -127,7 +131,7 @@ describe('fused kernels against f64', () => {
   });
 });
 
-describe('gradients in f64', () => {
+describe.skipIf(onGpu)('gradients in f64', () => {
   const check = (s: Sizes, options: Options) =>
     scope.run(() => gradcheck((q, k, v) => attention(q as Tensor, k as Tensor, v as Tensor, options), operands(s, 'f64')));
   const small = { b: 2, heads: 2, tq: 4, tk: 5, d: 3 };
@@ -285,7 +289,7 @@ describe('edges', () => {
     }));
 });
 
-test('the same bits for any number of threads', async () => {
+test.skipIf(onGpu)('the same bits for any number of threads', async () => {
   const before = native().threads();
   try {
     for (const s of [

@@ -6,12 +6,13 @@ import { cast } from '../../lib/ops/define.ts';
 import { gather, topK, where } from '../../lib/ops/select.ts';
 import { tensor } from '../../lib/tensor/create.ts';
 import { dtypes } from '../../lib/tensor/dtype.ts';
+import { deviceFor } from '../helpers/device.ts';
 import { at, built, ints, list, place } from '../helpers/place.ts';
 
 describe('where, gather, topK', () => {
   test('where broadcasts all three, in every dtype, and takes numbers', async () => {
     for (const dtype of dtypes) {
-      const c = tensor([[true], [false], [true]]);
+      const c = tensor([[true], [false], [true]], { device: deviceFor(dtype) });
       const [a, b] = [place([1000], dtype, 'a'), place([3, 1000], dtype, 'b')];
       const [da, db] = [await a.data(), await b.data()];
       expect(await list(where(c, a, b))).toEqual(
@@ -31,7 +32,7 @@ describe('where, gather, topK', () => {
       for (const axis of [0, 1, 2]) {
         const shape = [3, 5, 4].map((d, i) => (i === axis ? 7 : d));
         const pick = (i: number[]) => i.reduce((sum, k, d) => sum + k * (7 - 2 * d), 0) % ([3, 5, 4][axis] as number);
-        const index = ints(built(shape, pick), shape);
+        const index = ints(built(shape, pick), shape).to(x.device);
         const expected = built(shape, (i) =>
           at(
             data,

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
   data,
-  device,
   losses,
   manualSeed,
   nn,
@@ -16,9 +15,11 @@ import {
   tensor,
 } from '../../lib/index.ts';
 import { bind } from '../../lib/tensor/context.ts';
+import { defaultDevice } from '../../lib/tensor/device.ts';
+import { widened } from '../helpers/place.ts';
 import { clusters, host, mlp, normals, temporary, valuesOf } from './helpers.ts';
 
-const cpu = device('cpu');
+const here = defaultDevice();
 
 /** A convolution, an attention block and a head: every kind of product, and norms between them. */
 class Net extends nn.Module {
@@ -120,7 +121,7 @@ describe("precision 'bf16'", () => {
     const x = tensor(normals('x', 64 * 4), { shape: [4, 64] });
     const y = await bind({ precision: 'bf16' }, () => layer.forward(x)).data();
     const rounded = await scope(() =>
-      noGrad(() => x.to('bf16').to('f64').matmul(layer.weight.to('bf16').to('f64').transpose(0, 1))),
+      noGrad(() => widened(x.to('bf16')).matmul(widened(layer.weight.to('bf16')).transpose(0, 1))),
     ).data();
     const scale = Math.max(...Array.from(rounded, Math.abs));
     y.forEach((v, i) => {
@@ -173,13 +174,13 @@ describe("precision 'bf16'", () => {
       const stepper = new Stepper({ model, optimizer: new optim.SGD(model.parameters(), { lr: 0.1 }), precision });
       const window = { micro: [{ x: host(normals('x', 2048 * 64), 2048, 64), y: host(new Int32Array(2048), 2048) }] };
       const step = () => stepper.step(window, ({ x, y }) => losses.crossEntropy(model.forward(x), y));
-      const before = cpu.memory().live;
+      const before = here.memory().live;
       await step();
       await step();
-      const kept = cpu.memory().live - before;
-      cpu.resetPeak();
+      const kept = here.memory().live - before;
+      here.resetPeak();
       await step();
-      return { peak: cpu.memory().peak - cpu.memory().live, kept };
+      return { peak: here.memory().peak - here.memory().live, kept };
     };
     const wide = await peakOf('f32');
     const narrow = await peakOf('bf16');

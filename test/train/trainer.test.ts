@@ -21,6 +21,7 @@ import {
   tensor,
   zeros,
 } from '../../lib/index.ts';
+import { fewer } from '../helpers/device.ts';
 import { clusters, mlp, temporary, valuesOf } from './helpers.ts';
 
 const [fit, held] = data.split(clusters(240), [192, 48], { stratify: 'y', seed: 1 });
@@ -426,7 +427,8 @@ describe('control', () => {
     const rule = schedule.linear({ from: 1, to: 0 }).over(30);
     const model = mlp([8, 24, 3]);
     const forward = ({ x }: { x: Tensor }) => {
-      zeros([800, 800]).matmul(zeros([800, 800])); // takes a while, so that a step is under way when the rate is set
+      const n = fewer(800, 48);
+      zeros([n, n]).matmul(zeros([n, n])); // takes a while, so that a step is under way when the rate is set
       return model.forward(x);
     };
     const t = trainer({ dir, schedule: rule, model, forward });
