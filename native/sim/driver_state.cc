@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "coverage.h"
 #include "driver.h"
 
 namespace sim::driver {
@@ -51,6 +52,7 @@ Settings& settings() {
     s->report = static_cast<int>(fromEnvironment("ANNEAL_SIM_REPORT", 0));
     if (const char* file = std::getenv("ANNEAL_SIM_COUNTERS")) s->counterFile = file;
     if (const char* file = std::getenv("ANNEAL_SIM_TRACE")) s->traceFile = file;
+    if (const char* file = std::getenv("ANNEAL_SIM_COVERAGE")) recordCoverage(file);
     s->stepLimit = static_cast<uint64_t>(fromEnvironment("ANNEAL_SIM_STEP_LIMIT", 0));
     s->count = !s->counterFile.empty();
     return s;

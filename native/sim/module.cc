@@ -3,6 +3,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "coverage.h"
 #include "decode.h"
 #include "launch.h"
 
@@ -48,6 +49,7 @@ class LoadedKernel final : public Kernel {
       Builder builder(unit_, symbols_, p);
       builder.build(function_);
       allocate(p, builder.widths(), builder.specialRegisters);
+      p.reached = watch(p);
       program_ = std::move(p);
     });
     return program_;

@@ -1,6 +1,7 @@
 // A kernel as the interpreter runs it: decoded instructions, calls inlined, registers given slots in a warp's register file.
 #pragma once
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -89,6 +90,7 @@ struct Program {
   uint32_t granule = 16;        // of the shared-memory shadow: the smallest access that the kernel makes
   bool usesShared = false;
   bool partialBarriers = false;  // some barrier is not of the whole block
+  std::atomic<uint8_t>* reached = nullptr;  // a flag per instruction, where coverage is recorded
   bool orderMatters = false;     // atomics whose result depends on the order of blocks: one host thread only
 };
 

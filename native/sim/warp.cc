@@ -261,6 +261,7 @@ void Warp::checkTracked(const Inst& in, uint32_t lanes) {
 Warp::Outcome Warp::run() {
   if (!mask && !schedule()) return live ? Outcome::Parked : Outcome::Done;
   const Inst* const program = code;
+  std::atomic<uint8_t>* const reached = block->launch->program->reached;
   int64_t left = budget;
   for (;;) {
     if (pc >= nextPc) {
@@ -279,6 +280,7 @@ Warp::Outcome Warp::run() {
       lanes &= in.guardNegated ? ~p : p;
     }
     if (lanes) {
+      if (reached) reached[&in - program].store(1, std::memory_order_relaxed);
       if (in.tracked != none) checkTracked(in, lanes);
       if (in.run(*this, in, lanes) == Reschedule && !schedule()) {
         executed += uint64_t(budget - left);
