@@ -43,8 +43,14 @@ const child = (args: string[], env: Record<string, string>, timeout: number): Pr
     );
   });
 
-/** Which tests launch which kernel: found by running them all once, and kept while kernels and tests stay as they are. */
-export async function coverage(): Promise<Coverage[]> {
+/** Lines of PTX, from 1: those of a kernel's instructions, and those that the suite executes. */
+interface Reach {
+  all: Set<number>;
+  reached: Set<number>;
+}
+
+/** Which tests launch which kernel, and which of its instructions they reach: found by running them all once, and kept while kernels and tests stay as they are. */
+export async function coverage(): Promise<{ tests: Coverage[]; lines: Map<string, Reach> }> {
   mkdirSync(work, { recursive: true });
   const hash = createHash('sha256');
   for (const name of readdirSync(kernels).sort()) if (name.endsWith('.ptx')) hash.update(readFileSync(join(kernels, name)));
@@ -52,21 +58,27 @@ export async function coverage(): Promise<Coverage[]> {
     for (const f of readdirSync(join(root, 'test', dir)).sort())
       if (/\.(ts|safetensors)$/.test(f)) hash.update(readFileSync(join(root, 'test', dir, f)));
   const out = join(work, `coverage-${hash.digest('hex').slice(0, 16)}.json`);
-  if (!existsSync(out)) {
+  const reached = out.replace('coverage-', 'reached-');
+  if (!existsSync(out) || !existsSync(reached)) {
     const trace = join(work, 'trace.txt');
-    rmSync(trace, { force: true });
-    const said = await child(['map', out], { ANNEAL_SIM_TRACE: trace }, 3_600_000);
+    for (const file of [trace, reached]) rmSync(file, { force: true });
+    const said = await child(['map', out], { ANNEAL_SIM_TRACE: trace, ANNEAL_SIM_COVERAGE: reached }, 3_600_000);
     rmSync(trace, { force: true });
     if (!existsSync(out)) throw new Error(`the suite did not pass on the good kernels:\n${said}`);
   }
-  return JSON.parse(readFileSync(out, 'utf8'));
+  const lines = new Map<string, Reach>();
+  for (const line of readFileSync(reached, 'utf8').trim().split('\n')) {
+    const { kernel, lines: all, reached: some } = JSON.parse(line) as { kernel: string; lines: number[]; reached: number[] };
+    lines.set(kernel, { all: new Set(all), reached: new Set(some) });
+  }
+  return { tests: JSON.parse(readFileSync(out, 'utf8')), lines };
 }
 
 /** matmul_nt_bf16_128x64 and its f16 brother are one template: one mutant of either. */
 const template = (kernel: string): string => kernel.replace(/(?<=_)(f32|f16|bf16)(?=_|$)/g, 'T');
 
-/** At least one mutant of every template, until there are `count`. */
-export function choose(count: number, seed: number, only: RegExp): Mutant[] {
+/** Mutants of instructions that the suite executes, every template in turn, until there are `count`. */
+export function choose(count: number, seed: number, only: RegExp, reach: Map<string, Reach>): Mutant[] {
   const random = new PhiloxStream(seed, 'mutants');
   const index = readFileSync(join(kernels, 'index.txt'), 'utf8')
     .trim()
@@ -84,11 +96,11 @@ export function choose(count: number, seed: number, only: RegExp): Mutant[] {
     for (const brothers of byTemplate.values()) {
       const [kernel, family] = pick(brothers);
       const text = lines.get(family) as string[];
-      const all = mutationsOf(text, kernel);
+      const all = mutationsOf(text, kernel).filter((m) => reach.get(kernel)?.reached.has(m.line + 1));
       if (!all.length) continue;
       const kind = pick([...new Set(all.map((m) => m.class))]); // rare classes as often as common ones
       const mutation = pick(all.filter((m) => m.class === kind));
-      chosen.push({ ...mutation, kernel, family, from: (text[mutation.line] as string).trim() });
+      if (chosen.length < count) chosen.push({ ...mutation, kernel, family, from: (text[mutation.line] as string).trim() });
     }
     if (!chosen.length) throw new Error(`no kernel matches ${only}`);
   }
@@ -124,8 +136,12 @@ export async function judge(mutant: Mutant, tests: readonly Coverage[]): Promise
   }
 }
 
-export async function judgeAll(mutants: readonly Mutant[], jobs: number, tell: (v: Verdict) => void): Promise<Verdict[]> {
-  const tests = await coverage();
+export async function judgeAll(
+  mutants: readonly Mutant[],
+  tests: readonly Coverage[],
+  jobs: number,
+  tell: (v: Verdict) => void,
+): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   const waiting = [...mutants];
   const worker = async () => {
@@ -139,6 +155,24 @@ export async function judgeAll(mutants: readonly Mutant[], jobs: number, tell: (
   return verdicts;
 }
 
+/** How much of the kernels the suite executes: by family, and the kernels that no test launches. */
+function tellReach(lines: Map<string, Reach>): void {
+  const families = new Map<string, { all: number; reached: number; idle: string[] }>();
+  for (const line of readFileSync(join(kernels, 'index.txt'), 'utf8').trim().split('\n')) {
+    const [kernel, family] = line.split(' ') as [string, string];
+    const sum = families.get(family) ?? { all: 0, reached: 0, idle: [] };
+    const reach = lines.get(kernel);
+    sum.all += reach?.all.size ?? 0;
+    sum.reached += reach?.reached.size ?? 0;
+    if (!reach) sum.idle.push(kernel);
+    families.set(family, sum);
+  }
+  for (const [family, { all, reached, idle }] of families)
+    console.log(
+      `${family.padEnd(20)}${((100 * reached) / all).toFixed(1).padStart(6)} % of ${all} instructions reached${idle.length ? `; never launched: ${idle.join(' ')}` : ''}`,
+    );
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -149,8 +183,10 @@ async function main(): Promise<void> {
       out: { type: 'string', default: join(work, 'verdicts.json') },
     },
   });
-  const mutants = choose(Number(values.count), Number(values.seed), new RegExp(values.only));
-  const verdicts = await judgeAll(mutants, Number(values.jobs), ({ caught, class: kind, kernel, line, from, to, how }) => {
+  const { tests, lines } = await coverage();
+  tellReach(lines);
+  const mutants = choose(Number(values.count), Number(values.seed), new RegExp(values.only), lines);
+  const verdicts = await judgeAll(mutants, tests, Number(values.jobs), ({ caught, class: kind, kernel, line, from, to, how }) => {
     if (!caught) console.log(`survived: ${kind} in ${kernel}, line ${line + 1}: ${from}  ->  ${to}  (${how})`);
   });
   writeFileSync(values.out, JSON.stringify(verdicts, null, 1));

@@ -61,7 +61,7 @@ const rules: Rule[] = [
   },
   // A float with its mantissa's highest bit turned: 1 becomes 1.5.
   (text) =>
-    /0f[0-9A-F]{8}/.test(text) && !/^(mov|setp)/.test(text)
+    /0f(?!00000000)[0-9A-F]{8}/.test(text) && !/^(mov|setp)/.test(text)
       ? [
           [
             'constant',
