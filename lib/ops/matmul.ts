@@ -56,7 +56,7 @@ export function product(
 }
 
 /** Rows of a tensor seen as a matrix of its last dimension. */
-export const rowsOf = (t: Tensor): number => (t.ndim === 0 ? 1 : t.size / Math.max(1, t.shape[t.ndim - 1] as number));
+export const rowsOf = (t: Tensor): number => sizeOf(t.shape.slice(0, -1)); // of width 0 too: a product over nothing has rows
 
 // ---- matmul -----------------------------------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
  * Every kernel in f32, bf16 and f16 against the plain f64 kernel on the same operands: those of the golden cases, rounded to the dtype first.
  * A kernel computes in f32 and rounds once, so a result may be wrong by the rounding of its dtype and by what f32 leaves.
  */
-import { describe, expect, test } from 'vitest';
+import { describe, test } from 'vitest';
 import type { FloatDType } from '../../lib/tensor/dtype.ts';
 import type { GoldenFamily, OpCase } from '../golden/golden.ts';
 import { casesOf, execute, FORWARD, GRADIENT, loadOps, type Read } from '../golden/run.ts';
-import { difference } from '../helpers/compare.ts';
-import { rounded, unitRoundoff } from '../helpers/rounding.ts';
+import { againstExact, roundings } from '../helpers/bounds.ts';
+import { unitRoundoff } from '../helpers/rounding.ts';
 
 const families: readonly GoldenFamily[] = ['unary', 'binary', 'reduce', 'matmul', 'conv', 'norm', 'attention', 'loss', 'index'];
 
@@ -18,32 +18,8 @@ const except =
   (arg: string): FloatDType | undefined =>
     wide.has(arg) || (arg === 'weight' && c.op.endsWith('Norm')) ? 'f32' : undefined;
 
-/** Roundings to the dtype on the way: one forward; backward rules of several calls round between them, and save what was rounded. */
-const roundings = { forward: 1, grad: 4 };
 /** Where rounded terms cancel: sums over a broadcast operand, extreme values. */
 const cancels = (c: OpCase) => c.tags?.includes('extreme') || ['div', 'pow'].includes(c.op);
-
-interface Bound {
-  /** What f32 arithmetic may leave. */
-  f32: number;
-  /** What the dtype's roundings may add. */
-  rounding: number;
-  elementwise: boolean;
-}
-
-function check(what: string, actual: Read, exact: Read, bound: Bound): void {
-  const dtype = actual.dtype as FloatDType;
-  if (!(dtype in unitRoundoff)) {
-    expect([...actual.data], what).toEqual([...exact.data]);
-    return;
-  }
-  // Rounded, so that what overflows the dtype is infinite on both sides.
-  const expected = { shape: exact.shape, data: rounded(exact.data, dtype) };
-  const limit = bound.f32 + bound.rounding;
-  const { error, at } = difference(actual, expected, bound.elementwise);
-  if (!(error <= limit))
-    throw new Error(`${what} (${dtype}): error ${error.toExponential(2)} above ${limit.toExponential(1)}: ${at}`);
-}
 
 async function compare(c: OpCase, dtype: FloatDType): Promise<void> {
   const options = { rounding: dtype, except: dtype === 'f32' ? undefined : except(c) };
@@ -58,9 +34,9 @@ async function compare(c: OpCase, dtype: FloatDType): Promise<void> {
     rounding: unit * roundings.grad * (cancels(c) ? 2 : 1),
     elementwise: elementwise && dtype === 'f32',
   };
-  for (const [k, out] of actual.outputs.entries()) check(c.outs[k] as string, out, exact.outputs[k] as Read, forward);
+  for (const [k, out] of actual.outputs.entries()) againstExact(c.outs[k] as string, out, exact.outputs[k] as Read, forward);
   for (const [i, gradient] of actual.gradients.entries())
-    if (c.differentiable[i]) check(`gradient of ${c.args[i]}`, gradient as Read, exact.gradients[i] as Read, grad);
+    if (c.differentiable[i]) againstExact(`gradient of ${c.args[i]}`, gradient as Read, exact.gradients[i] as Read, grad);
 }
 
 const { functions } = await loadOps();
