@@ -1,8 +1,16 @@
-/** What runs on the simulated GPU too: whatever computes. Where only host data pass (readers, schedules, files), once is enough. */
+/**
+ * What runs on the simulated GPU too: whatever computes. The CPU's run alone has what concerns the host (readers, files, schedules, refusals of
+ * arguments, the event loop, growth of memory over hours, worker threads that end, processes that are killed and resume), what f64 alone can
+ * check (gradcheck), the CPU's own kernels (matmul-direct), and the MNIST course of test/api, which test/cuda/training.test.ts runs shortened.
+ */
 export const onEveryDevice = [
+  'test/api/{loop,module-and-op,tensors}.test.ts',
+  'test/autograd/{graph,scope}.test.ts',
   'test/golden/*.test.ts',
-  'test/ops/kernels-vs-f64.test.ts',
-  'test/ops/tiles.test.ts',
+  'test/nn/*.test.ts',
+  'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,norm,pool,random,reduce,select}.test.ts',
+  'test/ops/{kernels-vs-f64,sizes,tiles}.test.ts',
   'test/optim/*.test.ts',
-  'test/train/{stepper,accumulation,loss-scaling}.test.ts',
+  'test/tensor/*.test.ts',
+  'test/train/{stepper,accumulation,early-stopping,loss-scaling,precision,trainer}.test.ts',
 ];

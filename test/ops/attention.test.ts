@@ -7,13 +7,14 @@ import { concat, permute } from '../../lib/ops/index.ts';
 import '../../lib/ops/create.ts';
 import { bind } from '../../lib/tensor/context.ts';
 import { fromHost } from '../../lib/tensor/create.ts';
+import { defaultDevice } from '../../lib/tensor/device.ts';
 import type { FloatDType } from '../../lib/tensor/dtype.ts';
 import { PhiloxStream } from '../../lib/tensor/philox.ts';
 import { scope } from '../../lib/tensor/scope.ts';
 import { type HostArray, Parameter, type Tensor } from '../../lib/tensor/tensor.ts';
 import { casesOf, runOp } from '../golden/run.ts';
 import { expectClose } from '../helpers/compare.ts';
-import { onGpu } from '../helpers/device.ts';
+import { fewer, onGpu } from '../helpers/device.ts';
 import { placed } from '../helpers/place.ts';
 import { rounded, unitRoundoff } from '../helpers/rounding.ts';
 
@@ -106,7 +107,7 @@ describe('fused kernels against f64', () => {
   for (const dtype of ['f32', 'bf16', 'f16'] as const) {
     for (const t of lengths)
       test(`${dtype}, T ${t}, causal and not, every D`, async () => {
-        for (const d of dtype === 'f32' ? [1, 5, 8, 16, 32, 64, 80, 128] : [5, 64])
+        for (const d of dtype === 'f32' && fewer(0, t) < 100 ? [1, 5, 8, 16, 32, 64, 80, 128] : [5, 64])
           for (const causal of [false, true]) await againstF64({ tq: t, d }, dtype, { causal });
       });
     test(`${dtype}, more tiles than one, grouped heads, other lengths`, async () => {
@@ -116,14 +117,15 @@ describe('fused kernels against f64', () => {
       await againstF64({ b: 1, heads: 4, kvHeads: 2, tq: 65, tk: 261, d: 8 }, dtype, { scale: -0.3 });
     });
     test(`${dtype}, masks and dropout`, async () => {
-      const s = { heads: 4, kvHeads: 2, tq: 70, tk: 150, d: 16 };
-      for (const shape of [[150], [70, 1], [70, 150], [2, 1, 1, 150], [2, 1, 70, 150], [4, 1, 1], [2, 4, 70, 150], []]) {
+      const [tq, tk] = [fewer(70, 35), fewer(150, 70)];
+      const s = { heads: 4, kvHeads: 2, tq, tk, d: 16 };
+      for (const shape of [[tk], [tq, 1], [tq, tk], [2, 1, 1, tk], [2, 1, tq, tk], [4, 1, 1], [2, 4, tq, tk], []]) {
         const mask = shape.length ? randomMask(shape) : fromHost(Uint8Array.of(1), [], 'bool');
         await againstF64(s, dtype, { mask });
         await againstF64(s, dtype, { mask, causal: true });
       }
       await againstF64(s, dtype, { dropout: { p: 0.3, draw } });
-      await againstF64({ ...s, tk: 151 }, dtype, { causal: true, mask: randomMask([70, 151]), dropout: { p: 0.3, draw } });
+      await againstF64({ ...s, tk: tk + 1 }, dtype, { causal: true, mask: randomMask([tq, tk + 1]), dropout: { p: 0.3, draw } });
     });
   }
   test('scores of hundreds', async () => {
@@ -311,15 +313,16 @@ test.skipIf(onGpu)('the same bits for any number of threads', async () => {
 
 test('memory grows with T, not with its square', () =>
   scope.run(async () => {
-    const t = 2048;
+    const { number } = defaultDevice();
+    const t = fewer(2048, 512);
     const x = random('qkv', [1, t, 3 * 8], 'f32').detach();
     x.requiresGrad = true;
     await x.data();
-    const start = native().memory(0, true).live;
+    const start = native().memory(number, true).live;
     const out = packedAttention(x, { heads: 1, causal: true });
     out.backward(random('g', out.shape, 'f32').detach());
     await x.grad?.data();
-    expect(native().memory(0).peak - start).toBeLessThan(t * 8 * 4 * 20);
+    expect(native().memory(number).peak - start).toBeLessThan(t * 8 * 4 * 20);
   }));
 
 test('precision policy: 16-bit inside, gradients in the dtype of the operands', () =>
