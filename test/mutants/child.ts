@@ -8,7 +8,7 @@ import { withSimulatedGpu } from '../helpers/device.ts';
 import { onEveryDevice } from '../helpers/every-device.ts';
 import { collected } from './vitest.ts';
 
-export interface Coverage {
+export interface TestRun {
   name: string;
   ms: number;
   kernels: string[];
@@ -29,7 +29,7 @@ function filesOf(pattern: string): string[] {
 
 async function map(out: string): Promise<void> {
   const trace = process.env.ANNEAL_SIM_TRACE as string;
-  const all: Coverage[] = [];
+  const all: TestRun[] = [];
   for (const { name, run } of collected) {
     const start = performance.now();
     let failed = '';

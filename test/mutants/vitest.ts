@@ -3,12 +3,14 @@
  * launch one kernel and be done in a second. It knows the parts of vitest that those files use; another is an error on import.
  */
 import { JestAsymmetricMatchers, JestChaiExpect, JestExtend } from '@vitest/expect';
+import { spyOn } from '@vitest/spy';
 import * as chai from 'chai';
 
 chai.use(JestExtend);
 chai.use(JestChaiExpect);
 chai.use(JestAsymmetricMatchers);
 export const expect = chai.expect;
+export const vi = { spyOn };
 
 type Body = (...args: unknown[]) => unknown;
 export interface Collected {
@@ -71,4 +73,13 @@ export const describe = Object.assign(groups, {
 });
 export const beforeEach = (hook: Body) => (hooks.beforeEach as Body[]).push(hook);
 export const afterEach = (hook: Body) => (hooks.afterEach as Body[]).push(hook);
+export const beforeAll = (hook: Body) => {
+  let done: unknown;
+  beforeEach(() => {
+    done ??= hook();
+    return done;
+  });
+};
+/** When the process ends: what must wait is not waited for. */
+export const afterAll = (hook: Body) => process.once('exit', () => void hook());
 export const onTestFinished = (hook: Body) => finished.push(hook);
