@@ -107,7 +107,7 @@ describe('fused kernels against f64', () => {
   for (const dtype of ['f32', 'bf16', 'f16'] as const) {
     for (const t of lengths)
       test(`${dtype}, T ${t}, causal and not, every D`, async () => {
-        for (const d of dtype === 'f32' && fewer(0, t) < 100 ? [1, 5, 8, 16, 32, 64, 80, 128] : [5, 64])
+        for (const d of dtype === 'f32' && fewer(0, t) < 64 ? [1, 5, 8, 16, 32, 64, 80, 128] : [5, 64])
           for (const causal of [false, true]) await againstF64({ tq: t, d }, dtype, { causal });
       });
     test(`${dtype}, more tiles than one, grouped heads, other lengths`, async () => {
@@ -118,8 +118,9 @@ describe('fused kernels against f64', () => {
     });
     test(`${dtype}, masks and dropout`, async () => {
       const [tq, tk] = [fewer(70, 35), fewer(150, 70)];
-      const s = { heads: 4, kvHeads: 2, tq, tk, d: 16 };
-      for (const shape of [[tk], [tq, 1], [tq, tk], [2, 1, 1, tk], [2, 1, tq, tk], [4, 1, 1], [2, 4, tq, tk], []]) {
+      const heads = fewer(4, 2);
+      const s = { heads, kvHeads: heads / 2, tq, tk, d: 16 };
+      for (const shape of [[tk], [tq, 1], [tq, tk], [2, 1, 1, tk], [2, 1, tq, tk], [heads, 1, 1], [2, heads, tq, tk], []]) {
         const mask = shape.length ? randomMask(shape) : fromHost(Uint8Array.of(1), [], 'bool');
         await againstF64(s, dtype, { mask });
         await againstF64(s, dtype, { mask, causal: true });
