@@ -12,6 +12,7 @@ export interface TestRun {
   name: string;
   ms: number;
   kernels: string[];
+  failed?: string | undefined;
 }
 
 /** Files of a pattern that vitest knows too: `*` and `{a,b}`. */
@@ -32,17 +33,20 @@ async function map(out: string): Promise<void> {
   const all: TestRun[] = [];
   for (const { name, run } of collected) {
     const start = performance.now();
-    let failed = '';
-    await run().catch((error) => {
-      failed = String(error);
-    });
-    if (failed) throw new Error(`on the good kernels, "${name}" fails: ${failed}`);
+    const failed = await run().then(
+      () => undefined,
+      (error) => String(error),
+    );
     const kernels = existsSync(trace)
       ? [...readFileSync(trace, 'utf8').matchAll(/^kernel (\w+)$/gm)].map((m) => m[1] as string)
       : [];
     if (kernels.length) truncateSync(trace);
-    all.push({ name, ms: performance.now() - start, kernels: [...new Set(kernels)] });
+    // What needs vitest itself judges nobody.
+    if (failed) console.log(`left out, since it fails on the good kernels: "${name}": ${failed}`);
+    all.push({ name, ms: performance.now() - start, kernels: failed ? [] : [...new Set(kernels)], failed });
   }
+  const failures = all.filter((t) => t.failed).length;
+  if (failures > all.length / 100) throw new Error(`${failures} of ${all.length} tests fail on the good kernels`);
   writeFileSync(out, JSON.stringify(all));
 }
 

@@ -43,7 +43,13 @@ interface Ended {
 const child = (args: string[], env: Record<string, string>, timeout: number): Promise<Ended> =>
   new Promise((resolve) => {
     const command = ['--import', 'tsx', 'test/mutants/child.ts', ...args];
-    const all = { ...process.env, TSX_TSCONFIG_PATH: 'test/mutants/tsconfig.json', ANNEAL_CUDA_DRIVER: simulator, ...env };
+    const all = {
+      ...process.env,
+      ANNEAL_TEST_DEVICE: 'simulated',
+      TSX_TSCONFIG_PATH: 'test/mutants/tsconfig.json',
+      ANNEAL_CUDA_DRIVER: simulator,
+      ...env,
+    };
     const options = { cwd: root, env: all, timeout, killSignal: 'SIGKILL' as const, maxBuffer: 1 << 26 };
     execFile(process.execPath, command, options, (error, said, err) => {
       if (!error) return resolve({ said: said.trim() });
@@ -75,7 +81,8 @@ export async function coverage(): Promise<Coverage> {
     const trace = join(work, `trace-${process.pid}`);
     rmSync(reached, { force: true });
     const env = { ANNEAL_KERNELS: kernels, ANNEAL_SIM_TRACE: trace, ANNEAL_SIM_COVERAGE: reached };
-    const { trouble } = await child(['map', runs], env, 3_600_000);
+    const { said, trouble } = await child(['map', runs], env, 3_600_000);
+    if (said) console.log(said);
     rmSync(trace, { force: true });
     if (trouble) throw new Error(`the suite does not pass on the good kernels: ${trouble}`);
   }

@@ -56,21 +56,17 @@ function group(name: string, body: Body, args: unknown[] = []): void {
   path.pop();
   hooks = outside;
 }
-const never = () => {};
+const never = Object.assign(() => {}, { each: () => () => {} });
 
-export const test = Object.assign(one, {
-  each: each(collect),
-  skip: never,
-  skipIf: (when: unknown) => (when ? never : one),
-  runIf: (when: unknown) => (when ? one : never),
+const tests = Object.assign(one, { each: each(collect), skip: never });
+export const test = Object.assign(tests, {
+  skipIf: (when: unknown) => (when ? never : tests),
+  runIf: (when: unknown) => (when ? tests : never),
 });
 export const it = test;
 const groups = (name: string, ...rest: unknown[]) => group(name, bodyOf(rest));
-export const describe = Object.assign(groups, {
-  each: each(group),
-  skip: never,
-  skipIf: (when: unknown) => (when ? never : groups),
-});
+const described = Object.assign(groups, { each: each(group), skip: never });
+export const describe = Object.assign(described, { skipIf: (when: unknown) => (when ? never : described) });
 export const beforeEach = (hook: Body) => (hooks.beforeEach as Body[]).push(hook);
 export const afterEach = (hook: Body) => (hooks.afterEach as Body[]).push(hook);
 export const beforeAll = (hook: Body) => {
