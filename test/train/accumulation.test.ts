@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { HostArray } from '../../lib/data/index.ts';
 import { ConfigError, defaultDevice, losses, manualSeed, nn, optim, Stepper, type Tensor, tensor } from '../../lib/index.ts';
 import type { LossFunction, StepResult } from '../../lib/train/index.ts';
+import { fewer } from '../helpers/device.ts';
 import { distance, host, mlp, normals, rows, valuesOf } from './helpers.ts';
 
 type Batch = { readonly [name: string]: HostArray };
@@ -293,7 +294,8 @@ describe('memory', () => {
       const model = mlp([64, 64, 64, 64, 64, 64, 10], { dropout: 0.1 });
       const stepper = new Stepper({ model, optimizer: new optim.AdamW(model.parameters()) });
       const n = sizes.reduce((a, b) => a + b, 0);
-      const batch = { x: host(normals('x', n * 64 * 64), n, 64, 64), y: host(labels(n * 64), n, 64) };
+      const rows = fewer(64, 32);
+      const batch = { x: host(normals('x', n * rows * 64), n, rows, 64), y: host(labels(n * rows), n, rows) };
       const step = () => stepper.step({ micro: cut(batch, sizes) }, ({ x, y }) => losses.crossEntropy(model.forward(x), y));
       for (let i = 0; i < 3; i++) await step();
       const before = on.memory().live;
