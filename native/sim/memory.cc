@@ -10,6 +10,8 @@ namespace sim {
 namespace {
 constexpr size_t guard = 4096;
 constexpr size_t page = 4096;
+/** Each takes five of the 65530 mappings that Linux gives a process; without one, the next malloc anywhere could fail. */
+constexpr size_t mostAllocations = 10000;
 
 size_t mapped(size_t bytes) { return (bytes + page - 1) / page * page + 2 * guard; }
 
@@ -30,7 +32,7 @@ Memory::~Memory() {
 void* Memory::allocate(size_t bytes) {
   if (bytes == 0) bytes = 1;
   std::unique_lock hold(lock_);
-  if (bytes > limit_ || used_ > limit_ - bytes) return nullptr;
+  if (bytes > limit_ || used_ > limit_ - bytes || spans_.size() >= mostAllocations) return nullptr;
   char* base = map(mapped(bytes));
   char* written = base ? map(mapped(bytes)) : nullptr;
   if (!written) {

@@ -15,6 +15,7 @@ namespace {
 // CUdevice_attribute and CUfunction_attribute, by their published numbers.
 constexpr int kMultiprocessors = 16, kMajor = 75, kMinor = 76;
 constexpr int kMaxDynamicShared = 8;
+constexpr Result kOutOfMemory = 2;
 
 constexpr int64_t kSlab = 2 << 20, kLargestOfSlab = 1 << 20, kAlignment = 512;
 
@@ -49,7 +50,10 @@ class GpuBacking final : public Backing {
  private:
   char* fromDriver(int64_t bytes) {
     DevicePtr p = 0;
-    return gpu_.driver.memAlloc(&p, static_cast<size_t>(bytes)) == 0 ? reinterpret_cast<char*>(p) : nullptr;
+    const Result r = gpu_.driver.memAlloc(&p, static_cast<size_t>(bytes));
+    // Where a kernel has failed before, that is what must be told.
+    if (r != kOutOfMemory) gpu_.driver.check(r, "memory on " + gpu_.name);
+    return r == 0 ? reinterpret_cast<char*>(p) : nullptr;
   }
   Gpu& gpu_;
   char* next_ = nullptr;
