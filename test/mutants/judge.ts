@@ -68,15 +68,20 @@ export interface Coverage {
   reach: Map<string, Reach>;
 }
 
-/** Which tests launch which kernel, and which instructions they reach: from one run of them all, kept while kernels and tests stay as they are. */
-export async function coverage(): Promise<Coverage> {
+/** Where the coverage of these kernels by these tests is kept. */
+export function coverageFiles(): [string, string] {
   const hash = createHash('sha256');
   for (const name of readdirSync(kernels).sort()) if (name.endsWith('.ptx')) hash.update(readFileSync(join(kernels, name)));
-  for (const dir of ['golden', 'golden/cases', 'nn', 'ops', 'optim', 'train', 'helpers'])
+  for (const dir of ['golden', 'golden/cases', 'nn', 'ops', 'optim', 'helpers'])
     for (const f of readdirSync(join(root, 'test', dir)).sort())
       if (/\.(ts|safetensors)$/.test(f)) hash.update(readFileSync(join(root, 'test', dir, f)));
   const stem = join(work, hash.digest('hex').slice(0, 16));
-  const [runs, reached] = [`${stem}-tests.json`, `${stem}-reached.jsonl`];
+  return [`${stem}-tests.json`, `${stem}-reached.jsonl`];
+}
+
+/** Which tests launch which kernel, and which instructions they reach: from one run of them all, kept while kernels and tests stay as they are. */
+export async function coverage(): Promise<Coverage> {
+  const [runs, reached] = coverageFiles();
   if (!existsSync(runs) || !existsSync(reached)) {
     const trace = join(work, `trace-${process.pid}`);
     rmSync(reached, { force: true });

@@ -5,7 +5,7 @@
  *   npm run mutants -- --hand        the list of hand.ts, in the source: needs nvcc
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -59,19 +59,20 @@ function generated(count: number, seed: number, only: RegExp, reach: Map<string,
 function compiled(h: HandMade): Suspect {
   const folder = mkdtempSync(join(tmpdir(), 'anneal-hand-'));
   try {
-    for (const part of ['cuda', 'src/ops', 'src/core'])
-      cpSync(join(root, 'native', part), join(folder, part), { recursive: true });
-    const file = join(folder, 'cuda', h.file);
-    const source = readFileSync(file, 'utf8');
+    const native = join(root, 'native');
+    const source = readFileSync(join(native, 'cuda', h.file), 'utf8');
     if (!source.includes(h.find)) throw new Error(`${h.file} has no longer: ${h.find}`);
+    mkdirSync(join(folder, 'cuda'));
     writeFileSync(
-      file,
+      join(folder, 'cuda', h.file),
       source.replace(h.find, () => h.replace),
     );
+    // Found before the true one of that name.
+    const includes = [folder, native, join(native, 'src')].flatMap((at) => ['-I', at]);
+    const main = [folder, native].map((at) => join(at, 'cuda', `${h.family}.cu`)).find(existsSync) as string;
     const out = join(folder, 'ptx');
     const language = ['-std=c++17', '--expt-relaxed-constexpr', '-lineinfo', '-arch=compute_80', '-ptx'];
-    const includes = ['-I', folder, '-I', join(folder, 'src')];
-    execFileSync('nvcc', [...language, ...includes, '-o', out, join(folder, 'cuda', `${h.family}.cu`)], { stdio: 'pipe' });
+    execFileSync('nvcc', [...language, ...includes, '-o', out, main], { stdio: 'pipe' });
     return { family: h.family, ptx: readFileSync(out, 'utf8'), kernels: (k) => h.kernels.test(k) };
   } finally {
     rmSync(folder, { recursive: true, force: true });
