@@ -1,6 +1,6 @@
 /**
  * One process of the judgement. `child.ts map OUT`: runs the whole suite of the simulated GPU and writes which kernels each test launches.
- * `child.ts run N,N,...`: runs those tests in that order up to the first that fails, and says so on one line. Kernels come from ANNEAL_KERNELS.
+ * `child.ts run N,N,...` or `child.ts match REGEXP`: runs those tests, in that order, up to the first that fails, and says so on one line. Kernels come from ANNEAL_KERNELS.
  */
 import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { setDefaultDevice } from '../../lib/tensor/device.ts';
@@ -60,7 +60,7 @@ async function judge(numbers: readonly number[]): Promise<void> {
       process.exit(0); // what is queued on a broken context need not end
     }
   }
-  console.log('survived');
+  console.log(`survived ${numbers.length} tests`);
   process.exit(0);
 }
 
@@ -68,5 +68,7 @@ setDefaultDevice(withSimulatedGpu());
 /** What is about the library around the kernels stays out: it launches the same ones, later, and counts on a process of its own. */
 const judges = onEveryDevice.flatMap(filesOf).filter((file) => /^test\/(golden|nn|ops|optim)\/|loss-scaling/.test(file));
 for (const file of judges) await import(new URL(`../../${file}`, import.meta.url).href);
-const [mode, argument = ''] = process.argv.slice(2);
-await (mode === 'map' ? map(argument) : judge(argument.split(',').map(Number)));
+const [mode, argument = '', flags = ''] = process.argv.slice(2);
+if (mode === 'map') await map(argument);
+else if (mode === 'run') await judge(argument.split(',').map(Number));
+else await judge(collected.flatMap(({ name }, i) => (new RegExp(argument, flags).test(name) ? [i] : [])));

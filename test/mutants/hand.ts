@@ -1,5 +1,12 @@
 /** Mistakes that an author of kernels makes, one for each line of the list in the source itself: what to find, what stands there instead. */
 
+import { execFile } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { root, type Suspect } from './judge.ts';
+
 export interface HandMade {
   class: 'barrier' | 'wait' | 'guard' | 'address' | 'constant' | 'fragment' | 'swizzle' | 'tail' | 'order';
   what: string;
@@ -7,15 +14,15 @@ export interface HandMade {
   file: string;
   find: string;
   replace: string;
-  /** The family that is compiled again, and the kernels whose tests judge it. */
+  /** The family that is compiled again, and the tests that judge it, by their names. */
   family: string;
-  kernels: RegExp;
+  tests: RegExp;
 }
 
-const gemm = { file: 'gemm_mma.cuh', family: 'matmul_bf16', kernels: /^matmul_n[nt]_(small|big)_bf16$/ };
-const tiles = { file: 'mma.cuh', family: 'matmul_bf16', kernels: /^matmul_(nn|nt|tn)_(small|big)_bf16$/ };
-const attention = { file: 'attention_forward.cuh', family: 'attention', kernels: /^attention_(32|64)_bf16$/ };
-const optimizer = { file: 'optim.cu', family: 'optim', kernels: /^(adam|sgd|gradNorm)_/ };
+const gemm = { file: 'gemm_mma.cuh', family: 'matmul_bf16', tests: /^(bf16 )?matmul > .*(bf16|matmul\/|linear\/)/ };
+const tiles = { file: 'mma.cuh', family: 'matmul_bf16', tests: /^(bf16 )?matmul > .*(bf16|matmul\/|linear\/)/ };
+const attention = { file: 'attention_forward.cuh', family: 'attention', tests: /^(bf16 )?attention > / };
+const optimizer = { file: 'optim.cu', family: 'optim', tests: /^(20 steps as PyTorch|clipGradNorm as PyTorch|groups|a step) > / };
 
 export const handMade: readonly HandMade[] = [
   // Products on tensor cores.
@@ -133,7 +140,7 @@ export const handMade: readonly HandMade[] = [
     what: 'a row’s ragged end is left out',
     file: 'rows.cuh',
     family: 'softmax',
-    kernels: /^softmax_(f32|bf16)$/,
+    tests: /softmax/i,
     find: 'if (team.lane < head + rest) {',
     replace: 'if (team.lane < head) {',
   },
@@ -142,7 +149,7 @@ export const handMade: readonly HandMade[] = [
     what: 'warps’ results are read before they are written',
     file: 'reduce.cuh',
     family: 'reduce',
-    kernels: /^sum_rows_(f32|bf16)$/,
+    tests: /^((bf16|f32) )?(reduce|dropout2d) > (sum|mean|drops whole)/,
     find: 'fromWarps[threadIdx.x >> 5] = s;\n    __syncthreads();',
     replace: 'fromWarps[threadIdx.x >> 5] = s;',
   },
@@ -151,7 +158,7 @@ export const handMade: readonly HandMade[] = [
     what: 'the butterfly begins at 8',
     file: 'reduce.cuh',
     family: 'reduce',
-    kernels: /^sum_rows_(f32|bf16)$/,
+    tests: /^((bf16|f32) )?(reduce|dropout2d) > (sum|mean|drops whole)/,
     find: 'for (int d = 16; d; d >>= 1) op.merge(s, shuffledDown(s, d));',
     replace: 'for (int d = 8; d; d >>= 1) op.merge(s, shuffledDown(s, d));',
   },
@@ -160,7 +167,7 @@ export const handMade: readonly HandMade[] = [
     what: 'a tile is read before it is whole',
     file: 'strided.cu',
     family: 'strided',
-    kernels: /^transpose_b/,
+    tests: /^((bf16|f32) )?index > (permute|transpose)/,
     find: '  __syncthreads();\n#pragma unroll 4\n  for (int i = row;',
     replace: '#pragma unroll 4\n  for (int i = row;',
   },
@@ -169,7 +176,7 @@ export const handMade: readonly HandMade[] = [
     what: 'the tile is read at its mirror',
     file: 'strided.cu',
     family: 'strided',
-    kernels: /^transpose_b/,
+    tests: /^((bf16|f32) )?index > (permute|transpose)/,
     find: '+ j0 + j] = tile[j][i];',
     replace: '+ j0 + j] = tile[i][j];',
   },
@@ -178,7 +185,7 @@ export const handMade: readonly HandMade[] = [
     what: 'a place’s run ends one late',
     file: 'index.cu',
     family: 'index',
-    kernels: /^(embedding_grad|gather)_/,
+    tests: /^((bf16|f32) )?index > (embedding|gather)/,
     find: 'at < n && keys[at] == key; ++at) sum += widen(g[from[at]]);',
     replace: 'at < n && keys[at] <= key + 1; ++at) sum += widen(g[from[at]]);',
   },
@@ -187,7 +194,7 @@ export const handMade: readonly HandMade[] = [
     what: 'counts race with those who read them',
     file: 'sort.cu',
     family: 'sort',
-    kernels: /^sort_scatter$/,
+    tests: /^((bf16|f32) )?index > (embedding|gather)/,
     find: '__popc(same & ((1u << lane) - 1));\n    __syncwarp();',
     replace: '__popc(same & ((1u << lane) - 1));',
   },
@@ -221,3 +228,27 @@ export const handMade: readonly HandMade[] = [
     replace: 'const int64_t begin = (blockIdx.x - row.first) * (kUpdateChunk - 1),',
   },
 ];
+
+/** The family's PTX with the mistake in its source. */
+export async function compiled(h: HandMade): Promise<Suspect> {
+  const folder = mkdtempSync(join(tmpdir(), 'anneal-hand-'));
+  try {
+    const native = join(root, 'native');
+    const source = readFileSync(join(native, 'cuda', h.file), 'utf8');
+    if (!source.includes(h.find)) throw new Error(`${h.file} has no longer: ${h.find}`);
+    mkdirSync(join(folder, 'cuda'));
+    writeFileSync(
+      join(folder, 'cuda', h.file),
+      source.replace(h.find, () => h.replace),
+    );
+    // Found before the true one of that name.
+    const includes = [folder, native, join(native, 'src')].flatMap((at) => ['-I', at]);
+    const main = [folder, native].map((at) => join(at, 'cuda', `${h.family}.cu`)).find(existsSync) as string;
+    const out = join(folder, 'ptx');
+    const language = ['-std=c++17', '--expt-relaxed-constexpr', '-lineinfo', '-arch=compute_80', '-ptx'];
+    await promisify(execFile)('nvcc', [...language, ...includes, '-o', out, main]);
+    return { family: h.family, ptx: readFileSync(out, 'utf8'), tests: h.tests };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}

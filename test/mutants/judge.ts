@@ -99,11 +99,20 @@ export async function coverage(): Promise<Coverage> {
   return { tests: JSON.parse(readFileSync(runs, 'utf8')), reach };
 }
 
-/** A family's PTX that is not as it should be, and the kernels by whose tests it is judged. */
+/** A family's PTX that is not as it should be, and the tests that judge it: by number, in that order, or by name. */
 export interface Suspect {
   family: string;
   ptx: string;
-  kernels: (kernel: string) => boolean;
+  tests: readonly number[] | RegExp;
+}
+/** The tests that launch a kernel, the quickest first, up to the budget. */
+export function quickest(tests: readonly TestRun[], kernel: string): number[] {
+  const hit = tests.flatMap((t, i) => (t.kernels.includes(kernel) ? [{ i, ms: t.ms }] : [])).sort((a, b) => a.ms - b.ms);
+  let spent = 0;
+  return hit.flatMap(({ i, ms }) => {
+    spent += ms;
+    return spent - ms < budget ? [i] : [];
+  });
 }
 export interface Verdict {
   caught: boolean;
@@ -111,23 +120,18 @@ export interface Verdict {
   how: string;
 }
 
-export async function judge({ family, ptx, kernels: which }: Suspect, tests: readonly TestRun[]): Promise<Verdict> {
-  const hit = tests.flatMap((t, i) => (t.kernels.some(which) ? [{ i, ms: t.ms }] : [])).sort((a, b) => a.ms - b.ms);
-  if (!hit.length) return { caught: false, how: 'no test launches this kernel' };
-  let spent = 0;
-  const chosen = hit.filter(({ ms }) => {
-    spent += ms;
-    return spent - ms < budget;
-  });
+export async function judge({ family, ptx, tests }: Suspect): Promise<Verdict> {
+  const which = tests instanceof RegExp ? ['match', tests.source, tests.flags] : ['run', tests.join(',')];
+  if (!(tests instanceof RegExp) && tests.length === 0) return { caught: false, how: 'no test launches this kernel' };
   const folder = mkdtempSync(join(tmpdir(), 'anneal-mutant-'));
   try {
     const file = `${family}.ptx`;
     for (const name of readdirSync(kernels)) if (name !== file) symlinkSync(join(kernels, name), join(folder, name));
     writeFileSync(join(folder, file), ptx);
     const env = { ANNEAL_KERNELS: folder, ANNEAL_SIM_STEP_LIMIT: '20000000' };
-    const { said, trouble } = await child(['run', chosen.map((c) => c.i).join(',')], env, 120_000);
+    const { said, trouble } = await child(which, env, 120_000);
     if (trouble && !/^(does not end|dies by)/.test(trouble)) throw new Error(`judging ${family} failed: ${trouble}`);
-    if (said === 'survived') return { caught: false, how: `survived ${chosen.length} of ${hit.length} tests` };
+    if (said.startsWith('survived')) return { caught: false, how: said };
     return { caught: true, how: (trouble ?? said).slice(0, 300) };
   } finally {
     rmSync(folder, { recursive: true, force: true });

@@ -4,28 +4,38 @@
  *   npm run mutants -- [options]     faults generated in the PTX, of instructions that the suite reaches
  *   npm run mutants -- --hand        the list of hand.ts, in the source: needs nvcc
  */
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { PhiloxStream } from '../../lib/index.ts';
-import { type HandMade, handMade } from './hand.ts';
-import { coverage, index, judge, kernels, type Reach, root, type Suspect, type Verdict, work } from './judge.ts';
+import { compiled, handMade } from './hand.ts';
+import {
+  type Coverage,
+  coverage,
+  index,
+  judge,
+  kernels,
+  quickest,
+  type Reach,
+  type Suspect,
+  type Verdict,
+  work,
+} from './judge.ts';
 import { type Mutation, mutationsOf } from './mutate.ts';
 
 interface Mutant {
   class: string;
   /** Kernel and instruction, or file and mistake. */
   what: string;
-  suspect: () => Suspect;
+  suspect: () => Suspect | Promise<Suspect>;
 }
 
 /** matmul_nt_small_bf16 and its f16 brother are one template: one mutant of either. */
 const template = (kernel: string): string => kernel.replace(/(?<=_)(f32|f16|bf16)(?=_|$)/g, 'T');
 
 /** Faults in instructions that the suite executes, every template in turn, until there are `count`. */
-function generated(count: number, seed: number, only: RegExp, reach: Map<string, Reach>): Mutant[] {
+function generated(count: number, seed: number, only: RegExp, { tests, reach }: Coverage): Mutant[] {
   const random = new PhiloxStream(seed, 'mutants');
   const pick = <T>(of: readonly T[]): T => of[Math.floor(random.uniform() * of.length)] as T;
   const lines = new Map<string, string[]>();
@@ -39,7 +49,7 @@ function generated(count: number, seed: number, only: RegExp, reach: Map<string,
     return {
       class: kind,
       what: `${kernel}, line ${line + 1}: ${text[line]?.trim()}  ->  ${to}`,
-      suspect: () => ({ family, ptx: text.with(line, to).join('\n'), kernels: (k) => k === kernel }),
+      suspect: () => ({ family, ptx: text.with(line, to).join('\n'), tests: quickest(tests, kernel) }),
     };
   };
   const chosen: Mutant[] = [];
@@ -55,29 +65,6 @@ function generated(count: number, seed: number, only: RegExp, reach: Map<string,
   return chosen;
 }
 
-/** The family's PTX with the mistake in its source. */
-function compiled(h: HandMade): Suspect {
-  const folder = mkdtempSync(join(tmpdir(), 'anneal-hand-'));
-  try {
-    const native = join(root, 'native');
-    const source = readFileSync(join(native, 'cuda', h.file), 'utf8');
-    if (!source.includes(h.find)) throw new Error(`${h.file} has no longer: ${h.find}`);
-    mkdirSync(join(folder, 'cuda'));
-    writeFileSync(
-      join(folder, 'cuda', h.file),
-      source.replace(h.find, () => h.replace),
-    );
-    // Found before the true one of that name.
-    const includes = [folder, native, join(native, 'src')].flatMap((at) => ['-I', at]);
-    const main = [folder, native].map((at) => join(at, 'cuda', `${h.family}.cu`)).find(existsSync) as string;
-    const out = join(folder, 'ptx');
-    const language = ['-std=c++17', '--expt-relaxed-constexpr', '-lineinfo', '-arch=compute_80', '-ptx'];
-    execFileSync('nvcc', [...language, ...includes, '-o', out, main], { stdio: 'pipe' });
-    return { family: h.family, ptx: readFileSync(out, 'utf8'), kernels: (k) => h.kernels.test(k) };
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
 const written = (only: RegExp): Mutant[] =>
   handMade
     .filter((h) => only.test(h.family))
@@ -107,15 +94,15 @@ async function main(): Promise<void> {
       out: { type: 'string', default: join(work, 'verdicts.json') },
     },
   });
-  const { tests, reach } = await coverage();
   const only = new RegExp(values.only);
-  if (!values.hand) tellReach(reach);
-  const mutants = values.hand ? written(only) : generated(Number(values.count), Number(values.seed), only, reach);
+  const known = values.hand ? undefined : await coverage();
+  if (known) tellReach(known.reach);
+  const mutants = known ? generated(Number(values.count), Number(values.seed), only, known) : written(only);
   const verdicts: (Verdict & { class: string; what: string })[] = [];
   const waiting = [...mutants];
   const worker = async () => {
     for (let m = waiting.shift(); m; m = waiting.shift()) {
-      const verdict = await judge(m.suspect(), tests);
+      const verdict = await judge(await m.suspect());
       verdicts.push({ class: m.class, what: m.what, ...verdict });
       if (!verdict.caught) console.log(`survived: ${m.class}: ${m.what}  (${verdict.how})`);
       else if (values.hand) console.log(`${m.class}: ${m.what}: ${verdict.how}`);
