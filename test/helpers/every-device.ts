@@ -9,7 +9,7 @@ export const onEveryDevice = [
   'test/golden/*.test.ts',
   'test/nn/*.test.ts',
   'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,norm,pool,random,reduce,select}.test.ts',
-  'test/ops/{kernels-vs-f64,sizes,tiles}.test.ts',
+  'test/ops/{integers,kernels-vs-f64,sizes,tiles}.test.ts',
   'test/optim/*.test.ts',
   'test/tensor/*.test.ts',
   'test/train/{stepper,accumulation,early-stopping,loss-scaling,precision,trainer}.test.ts',
