@@ -69,6 +69,12 @@ describe('matmul', () => {
     [1, 129, 70],
     [40, 40, 1100],
     [130, 130, 1030],
+    [260, 260, 264],
+    [261, 259, 263],
+    [400, 40, 40],
+    [399, 39, 41],
+    [40, 40, 400],
+    [41, 39, 399],
   ] as const) {
     each(`${m} x ${n}, k ${k}`, ([a, b]) => matmul(a as Tensor, b as Tensor), { shape: [m, k] }, { shape: [k, n] });
     each(
@@ -76,6 +82,28 @@ describe('matmul', () => {
       ([a, b]) => matmul(a as Tensor, b as Tensor, { transposeA: true, transposeB: true }),
       { shape: [k, m] },
       { shape: [n, k] },
+    );
+  }
+  for (const [m, n, k] of [
+    [260, 264, 72],
+    [261, 259, 71],
+    [400, 40, 48],
+    [33, 20, 24],
+  ] as const) {
+    each(
+      `linear with a bias, ${m} x ${n}, k ${k}`,
+      ([x, w, b]) => linear(x as Tensor, w as Tensor, b),
+      { shape: [m, k] },
+      { shape: [n, k] },
+      { shape: [n], wide: true },
+    );
+    // The second gradient is added to the first where it is made.
+    each(
+      `two products of one operand, ${m} x ${n}, k ${k}`,
+      ([x, w, v]) => matmul(x as Tensor, w as Tensor).add(matmul(x as Tensor, v as Tensor)),
+      { shape: [m, k] },
+      { shape: [k, n] },
+      { shape: [k, n] },
     );
   }
   each('a batch of 3', ([a, b]) => matmul(a as Tensor, b as Tensor), { shape: [3, 70, 41] }, { shape: [3, 41, 66] });
@@ -101,6 +129,10 @@ describe('conv2d', () => {
   each('72 of 72 channels, 1 x 1', conv({}), ...operands(2, 72, 10, 72, 1));
   each('40 of 40 channels, 3 x 3', conv({ padding: 1 }), ...operands(2, 40, 9, 40, 3));
   each('66 of 9 channels, 3 x 3, stride 2', conv({ stride: 2, padding: 1 }), ...operands(3, 9, 15, 66, 3));
+  each('72 of 72 channels, 1 x 1, 600 places', conv({}), ...operands(6, 72, 10, 72, 1));
+  each('40 of 40 channels, 1 x 1, 600 places', conv({}), ...operands(6, 40, 10, 40, 1));
+  each('72 of 72 channels, 3 x 3', conv({ padding: 1 }), ...operands(2, 72, 8, 72, 3));
+  each('400 of 6 channels, 3 x 3', conv({ padding: 1 }), ...operands(1, 6, 8, 400, 3));
   each('5 of 3 channels, 5 x 5', conv({ padding: 2 }), ...operands(1, 3, 12, 5, 5));
 });
 
