@@ -4,7 +4,24 @@
  * operands reach the large tiles.
  */
 import { describe, expect, test } from 'vitest';
-import { attention, conv2d, type FloatDType, linear, matmul, scope, type Tensor, tensor } from '../../lib/index.ts';
+import {
+  attention,
+  conv2d,
+  embedding,
+  type FloatDType,
+  fusedBias,
+  linear,
+  logSumExp,
+  matmul,
+  max,
+  mean,
+  prod,
+  scope,
+  sum,
+  type Tensor,
+  tensor,
+  variance,
+} from '../../lib/index.ts';
 import { PhiloxStream } from '../../lib/tensor/philox.ts';
 import { sizeOf } from '../../lib/tensor/shape.ts';
 import { difference } from '../helpers/compare.ts';
@@ -152,4 +169,50 @@ describe('attention', () => {
   each('heads of 1400', heads({}), ...operands(5, 7, 1400));
   each('one query of 200 keys', heads({ causal: true }), ...operands(1, 200, 64));
   each('fewer keys than queries', heads({}), ...operands(130, 3, 64));
+});
+
+describe('reductions', () => {
+  const rules = { sum, mean, max, logSumExp, variance };
+  for (const [name, rule] of Object.entries(rules))
+    for (const shape of [
+      [1, 20_001, 1],
+      [1, 3000, 5],
+      [3, 5000, 1],
+      [2, 700, 130],
+    ])
+      each(`${name} of [${shape}]`, ([x]) => rule(x as Tensor, { axis: 1 }), { shape });
+  // Factors near 1, so that a long product stays a number.
+  for (const shape of [
+    [1, 20_001, 1],
+    [1, 3000, 5],
+  ])
+    test(`prod of [${shape}]`, () => compare(([x]) => prod((x as Tensor).mul(1e-3).add(1), { axis: 1 }), [{ shape }], 'f32'));
+});
+
+describe('fusedBias', () => {
+  for (const activation of ['none', 'relu', 'gelu', 'geluTanh'] as const)
+    for (const shape of [
+      [33, 65],
+      [7, 64],
+      [400, 24],
+    ])
+      each(
+        `${activation}, [${shape}]`,
+        ([x, bias]) => fusedBias(x as Tensor, { bias: bias as Tensor, activation }),
+        { shape },
+        { shape: [shape[1] as number], wide: true },
+      );
+});
+
+describe('embedding', () => {
+  for (const [v, d, n] of [
+    [7, 5, 33],
+    [50, 64, 400],
+    [1000, 24, 7],
+  ] as const) {
+    const rows = Int32Array.from({ length: n }, (_, i) => (i * i * 7) % v);
+    each(`${n} of [${v}, ${d}]`, ([w]) => embedding(tensor(rows, { shape: [n], device: (w as Tensor).device }), w as Tensor), {
+      shape: [v, d],
+    });
+  }
 });
