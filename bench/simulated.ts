@@ -66,6 +66,13 @@ const learnt = (t: Tensor): Tensor => {
   t.requiresGrad = true;
   return t;
 };
+/** A step that adds to no gradient of an earlier one. */
+const afresh =
+  (leaves: Tensor[], step: Step): Step =>
+  () => {
+    for (const leaf of leaves) leaf.grad = null;
+    return step();
+  };
 const classes = (n: number, of: number): Tensor =>
   tensor(
     Int32Array.from({ length: n }, (_, i) => (i * 7919) % of),
@@ -77,7 +84,7 @@ const unary = (name: string, shape: number[], f: (x: Tensor) => Tensor, dtype: F
   name: `${name} [${shape}] ${dtype}`,
   prepare: () => {
     const [x, g] = [learnt(numbers(shape, dtype)), numbers(f(numbers(shape, dtype)).shape as number[], dtype)];
-    return () => f(x).backward(g);
+    return afresh([x], () => f(x).backward(g));
   },
 });
 const product = (m: number, n: number, k: number, dtype: FloatDType): Case => ({
@@ -94,7 +101,7 @@ const layer = (name: string, shape: number[], make: () => nn.Module & { forward(
     const module = make().to(device('cuda'));
     const x = learnt(numbers(shape));
     const g = numbers(module.forward(x).shape as number[]);
-    return () => module.forward(x).backward(g);
+    return afresh([x, ...module.parameters()], () => module.forward(x).backward(g));
   },
 });
 
