@@ -1,6 +1,7 @@
 // The optimizer's side of a step over lists of tensors: one launch per stage, a table of the list in device memory, a block per chunk. What
 // the host would have to wait for is in the step state (ops/step_state.h).
 #include "cuda/math.cuh"
+#include "cuda/packs.cuh"
 #include "ops/step_state.h"
 #include "ops/update_rows.h"
 
@@ -53,7 +54,7 @@ template <int N> ANNEAL_FN void load(const float* p, float (&v)[N]) {
   } else v[0] = *p;
 }
 template <int N> ANNEAL_FN void save(float* p, const float (&v)[N]) {
-  if constexpr (N == 4) *reinterpret_cast<Pack<float>*>(p) = {v[0], v[1], v[2], v[3]};
+  if constexpr (N == 4) putPack(p, Pack<float>{v[0], v[1], v[2], v[3]});
   else *p = v[0];
 }
 template <int N> ANNEAL_FN void saveShadow(const UpdateRow& row, int64_t i, const float (&v)[N]) {
@@ -61,7 +62,11 @@ template <int N> ANNEAL_FN void saveShadow(const UpdateRow& row, int64_t i, cons
 #pragma unroll
   for (int k = 0; k < N; ++k) bits.v[k] = row.shadowIsF16 ? __half_as_ushort(narrow<f16>(v[k])) : __bfloat16_as_ushort(narrow<bf16>(v[k]));
   uint16_t* to = static_cast<uint16_t*>(row.shadow) + i;
-  if constexpr (N == 4) *reinterpret_cast<Pack<uint16_t, 4>*>(to) = bits;
+  if constexpr (N == 4) {  // one store, as putPack's of 16 bytes
+    uint2 two;
+    memcpy(&two, &bits, 8);
+    asm volatile("st.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(two.x), "r"(two.y) : "memory");
+  }
   else *to = bits.v[0];
 }
 
