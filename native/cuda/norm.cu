@@ -307,8 +307,9 @@ extern "C" __global__ void __launch_bounds__(kThreads)
   });
 }
 
+// Blocks to a processor are asked for where ptxas, left alone, aims at more and spills.
 #define ANNEAL_BACKWARD(T, suffix, P, R)                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                                                                               \
+  extern "C" __global__ void __launch_bounds__(kThreads, P == 4 ? 1 : 2)                                                                                \
       norm_grad##P##_##suffix(const T* g, const T* x, const float* means, const float* rstds, const float* gamma, const T* have, T* dx,                \
                               float* partials, int64_t rows, int64_t n, int64_t per) {                                                                 \
     normBackward<T, P, R>(g, x, means, rstds, gamma, have, dx, partials, rows, n, per);                                                                \

@@ -156,12 +156,13 @@ ANNEAL_FN void averageBackward(const Pool& s, const T* g, const T* have, T* dx) 
 }  // namespace
 
 // `packs`: the launcher counted packs of channels, not channels.
+// Two blocks to a processor are asked for where ptxas, left alone, aims at more and spills.
 #define ANNEAL_MAX(T, suffix, I, places)                                                                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads) maxPool2d_##places##_##suffix(Pool s, const T* x, T* y, I* at, int packs) {        \
     if (packs) maxForward<kPack<T>>(s, x, y, at);                                                                                          \
     else maxForward<1>(s, x, y, at);                                                                                                       \
   }                                                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                                                                   \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2)                                                                                \
       maxPool2d_grad_##places##_##suffix(Pool s, const T* g, const I* at, const T* have, T* dx, int packs) {                               \
     if (packs) maxBackward<kPack<T>>(s, g, at, have, dx);                                                                                  \
     else maxBackward<1>(s, g, at, have, dx);                                                                                               \

@@ -193,12 +193,13 @@ ANNEAL_FN void reduceFinish(const T* x, const Walk& w, const ReduceTo& to, int64
   op.template write<T>(states[threadIdx.x], out, op.extra(x, out, firstOf(w, out), w.count));
 }
 
+// Two blocks to a processor are asked for where ptxas, left alone, aims at more and spills.
 #define ANNEAL_REDUCE(name, Op, T, suffix)                                                                                              \
   extern "C" __global__ void __launch_bounds__(kThreads)                                                                                \
       name##_rows_##suffix(const T* x, const T* x2, Walk w, ReduceTo to, int64_t chunk, int64_t chunks, int wide, Op::State* partials) { \
     reduceRows<Op, T>(x, x2, w, to, chunk, chunks, wide != 0, partials);                                                                \
   }                                                                                                                                     \
-  extern "C" __global__ void __launch_bounds__(kThreads)                                                                                \
+  extern "C" __global__ void __launch_bounds__(kThreads, 2)                                                                             \
       name##_columns_##suffix(const T* x, const T* x2, Walk w, ReduceTo to, int64_t chunk, int logWidth, Op::State* partials) {         \
     reduceColumns<Op, T>(x, x2, w, to, chunk, logWidth, partials);                                                                      \
   }                                                                                                                                     \
