@@ -1,0 +1,64 @@
+/** What the kernels move and execute, counted by the simulated GPU (bench/simulated.ts), against the least that their ops need. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { type Launch, movedBytes } from '../../bench/simulated.ts';
+import { simulator, withoutSimulator } from '../helpers/device.ts';
+
+function counted(only: string, env: Record<string, string> = {}): Launch[] {
+  const dir = mkdtempSync(join(tmpdir(), 'anneal-counted-'));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  const file = join(dir, 'counts.json');
+  const args = ['--import', 'tsx', 'bench/main.ts', '--simulated', '--only', only, '--json', file];
+  const all = { ...process.env, ANNEAL_TEST_DEVICE: 'cpu', ANNEAL_CUDA_DRIVER: simulator, ...env };
+  execFileSync(process.execPath, args, { cwd: fileURLToPath(new URL('../..', import.meta.url)), env: all, stdio: 'pipe' });
+  const cases = JSON.parse(readFileSync(file, 'utf8')) as { launches: Launch[] }[];
+  expect(cases.length, `cases named ${only}`).toBeGreaterThan(0);
+  return cases.flatMap((c) => c.launches);
+}
+
+/** Below this, headers of rows and tables weigh more than what a kernel is for. */
+const small = 100_000;
+/** Above the goal of 1.05 today, with what they reach: no worse than that. */
+const known: { readonly [kernel: string]: number } = {
+  norm_bf16: 1.16,
+  norm_grad1_bf16: 1.35,
+  sum_grad_columns_f32: 1.26,
+  embedding_grad_f32: 1.11,
+  maxPool2d_grad_u8_bf16: 1.28,
+};
+
+describe.skipIf(withoutSimulator)('counters of the simulated GPU', { timeout: 240_000 }, () => {
+  test.each([
+    'LayerNorm',
+    'RMSNorm',
+    'BatchNorm2d',
+    'MaxPool2d',
+    'gelu',
+    'softmax',
+    'sum over',
+    'permute',
+    'crossEntropy',
+    'AdamW',
+  ])('%s: bytes moved are at most 1.05 of the least, but for what is known to be above', (name) => {
+    const measured = counted(name).filter((l) => (l.leastBytes ?? 0) > small);
+    expect(measured.length).toBeGreaterThan(0);
+    for (const l of measured) {
+      const ratio = movedBytes(l) / (l.leastBytes as number);
+      expect(ratio, l.kernel).toBeLessThanOrEqual(known[l.kernel] ?? 1.05);
+      expect(ratio, `${l.kernel}: less than its op needs`).toBeGreaterThan(0.98);
+    }
+  });
+
+  test('the big tile of bf16 products: 4 mma for each ldmatrix, no bank conflict, every sector whole', () => {
+    const [l] = counted('matmul 1024', { ANNEAL_SIM_PROCESSORS: '64' }) as [Launch];
+    expect(l.kernel).toBe('matmul_nn_big_bf16');
+    expect(l.mma / l.ldmatrix).toBeGreaterThanOrEqual(4);
+    expect(l.sharedWavefronts).toBe(l.idealSharedWavefronts);
+    const sectors = (l.globalLoadSectors + l.globalStoreSectors) / (l.idealLoadSectors + l.idealStoreSectors);
+    expect(sectors).toBeLessThanOrEqual(1.05);
+  });
+});
