@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -22,15 +21,19 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const work = join(root, 'build/mutants');
 /** The good kernels, as they were when this process began: a build beside it changes nothing. */
 export const kernels = join(work, `kernels-${process.pid}`);
-mkdirSync(work, { recursive: true });
-cpSync(join(root, 'build/Release/kernels'), kernels, { recursive: true, filter: (from) => !/\.(work|fatbin)/.test(from) });
-process.once('exit', () => rmSync(kernels, { recursive: true, force: true }));
+const built = join(root, 'build/Release/kernels');
+if (existsSync(built)) {
+  cpSync(built, kernels, { recursive: true, filter: (from) => !/\.(work|fatbin)/.test(from) });
+  process.once('exit', () => rmSync(kernels, { recursive: true, force: true }));
+}
 
-/** Every kernel and its family. */
-export const index: readonly [string, string][] = readFileSync(join(kernels, 'index.txt'), 'utf8')
-  .trim()
-  .split('\n')
-  .map((line) => line.split(' ') as [string, string]);
+/** Every kernel and its family; none where nvcc has built none. */
+export const index: readonly [string, string][] = existsSync(built)
+  ? readFileSync(join(kernels, 'index.txt'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => line.split(' ') as [string, string])
+  : [];
 
 /** How long the tests of one mutant may take on good kernels, in ms: the quickest first. */
 const budget = 10_000;
