@@ -69,6 +69,7 @@ class CudaEngine final : public Engine, public Launcher {
   }
 
   void copyIn(void* to, const void* from, size_t bytes) override {
+    if (bytes == 0) return;
     if (bytes <= kSmall) return copySmall(to, from, bytes);
     for (size_t at = 0; at < bytes; at += kStage) {
       Stage& s = ready(stages_[stageAt_++ % kStages]);
