@@ -53,6 +53,7 @@ export {
   randint,
   randn,
   randomWords,
+  stochasticRound,
   uniform,
 } from './ops/random.ts';
 export {

@@ -1,3 +1,4 @@
+import { record } from '../autograd/graph.ts';
 import { ConfigError, checkOptions, DTypeError, describe } from '../native/errors.ts';
 import { firstElement, nextDraw } from '../tensor/context.ts';
 import { checkDType, isFloat } from '../tensor/dtype.ts';
@@ -117,5 +118,20 @@ export function bernoulli(of: Shape | Tensor, options: CreateOptions & { p?: num
   const out = unwritten(p.shape, checkDType('bernoulli', common.dtype ?? of.dtype), p.device);
   out.requiresGrad = common.requiresGrad ?? false;
   run(bernoulliOp, [p], [out], [...drawAttributes('bernoulli', p.shape, p.size), 0]);
+  return out;
+}
+
+const stochasticRoundOp = nativeOp('stochasticRound');
+/**
+ * f32 as bf16, each number up or down with the chance that keeps its mean: small updates are not lost in a sum that is kept in bf16. Inf and NaN
+ * stay; the gradient is that of `cast`. Source: Gupta et al., Deep Learning with Limited Numerical Precision (2015).
+ */
+export function stochasticRound(x: Tensor): Tensor {
+  if (checkFloat('stochasticRound', x).dtype !== 'f32')
+    throw new DTypeError(`stochasticRound: expected f32, got ${x.dtype}. Convert it first: cast(x, 'f32').`);
+  const from = dense(x);
+  const out = unwritten(from.shape, 'bf16', from.device);
+  run(stochasticRoundOp, [from], [out], drawAttributes('stochasticRound', from.shape, from.size));
+  record('stochasticRound', [from], [out], [], ([g]) => [g && cast(g, 'f32')]);
   return out;
 }

@@ -141,6 +141,25 @@ template <class T> ANNEAL_FN void bernoulli(const float* p, T* y, int64_t n, con
   store(y, out, s);
 }
 
+/** bf16 by a word's low half: a number goes up with the chance of what is cut off. Inf and NaN stay. */
+ANNEAL_FN void stochasticRound(const float* x, bf16* y, int64_t n, const Draw& d) {
+  constexpr int N = kPack<bf16>;
+  const Share s = neighbours<N>(n, aligned16(x, y));
+  if (s.count == 0) return;
+  uint32_t w[N];
+  drawWords(w, d, s.first);
+  float v[N];
+  load(v, x, s);
+  bf16 out[N];
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const uint32_t bits = __float_as_uint(v[k]);
+    const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+    out[k] = narrow<bf16>(finite ? __uint_as_float((bits + (w[k] & 0xffffu)) & 0xffff0000u) : v[k]);
+  }
+  store(y, out, s);
+}
+
 /** Words of a sequence, one after another. */
 struct Sequence {
   const Draw& d;
@@ -171,6 +190,8 @@ ANNEAL_KERNEL randomWords_block(uint32_t* y, uint64_t block, Draw d) {
   const Block b = philox(d, block);
   for (int k = 0; k < 4; ++k) y[k] = b.word[k];
 }
+
+ANNEAL_KERNEL stochasticRound_bf16(const float* x, bf16* y, int64_t n, Draw d) { stochasticRound(x, y, n, d); }
 
 /** Fisher and Yates from the back, with Lemire's unbiased integers: a chain, so one thread walks it. */
 ANNEAL_KERNEL permutation_i32(int32_t* y, int64_t n, Draw d) {

@@ -3,7 +3,17 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { ConfigError, DTypeError } from '../../lib/native/errors.ts';
 import { nativeOp, run } from '../../lib/native/run.ts';
-import { bernoulli, normal, permutation, rand, randint, randn, randomWords, uniform } from '../../lib/ops/random.ts';
+import {
+  bernoulli,
+  normal,
+  permutation,
+  rand,
+  randint,
+  randn,
+  randomWords,
+  stochasticRound,
+  uniform,
+} from '../../lib/ops/random.ts';
 import { bind, manualSeed, type Rng } from '../../lib/tensor/context.ts';
 import { tensor } from '../../lib/tensor/create.ts';
 import { device } from '../../lib/tensor/device.ts';
@@ -202,5 +212,42 @@ describe('bad input', () => {
   ])('%s', (_, fn, kind, message) => {
     expect(fn).toThrow(kind as never);
     expect(fn).toThrow(message);
+  });
+});
+
+describe('stochasticRound', () => {
+  /** Up by the low half of the number's word, then cut. */
+  const rounded = (x: number, word: number): number => {
+    const bits = new Uint32Array(Float32Array.of(x).buffer);
+    if (Number.isFinite(x)) bits[0] = ((bits[0] as number) + (word & 0xffff)) & 0xffff0000;
+    return new Float32Array(bits.buffer)[0] as number;
+  };
+
+  it.each(sizes)("%i numbers: as TypeScript's words say, to the bit", async (n) => {
+    const rng = inStep(1);
+    const s = stream(rng, 'stochasticRound');
+    const from = Float32Array.from({ length: n }, (_, i) => Math.fround(Math.sin(i * 12.9898) * 2 ** ((i % 60) - 30)));
+    const got = await drawn(rng, () => stochasticRound(tensor(from, { shape: [n] }))).data();
+    expect(got).toEqual(from.map((x, i) => rounded(x, s.wordAt(i + 1))));
+  });
+
+  it('leaves what bf16 holds, inf and NaN as they are', async () => {
+    const from = [0, -0, 1, -2.5, 2 ** -133, Infinity, -Infinity, NaN, 3.3895313892515355e38];
+    expect(Array.from(await stochasticRound(tensor(from)).data())).toEqual(from);
+  });
+
+  it('keeps the mean: a quarter of the way up is up a quarter of the time', async () => {
+    const n = 20_000;
+    const x = 1 + 2 ** -7 / 4;
+    const up = (await stochasticRound(tensor(new Float32Array(n).fill(x))).data()).filter((y) => y > 1).length / n;
+    expect(Math.abs(up - 0.25)).toBeLessThan(4 * Math.sqrt((0.25 * 0.75) / n));
+  });
+
+  it('passes the gradient on in f32, and refuses what is not f32', async () => {
+    const x = tensor([1.1, 2.2], { requiresGrad: true });
+    stochasticRound(x).backward(tensor([3, 4], { dtype: 'bf16' }));
+    expect(x.grad?.dtype).toBe('f32');
+    expect(Array.from((await x.grad?.data()) as Float32Array)).toEqual([3, 4]);
+    expect(() => stochasticRound(tensor([1], { dtype: 'bf16' }))).toThrow(DTypeError);
   });
 });

@@ -180,6 +180,24 @@ void bernoulli(const Call& c) {
   });
 }
 
+/** attr: draw. in f32, out bf16: up with the chance of what is cut off, by the word's low half. Inf and NaN stay. */
+void stochasticRound(const Call& c) {
+  const Draw d(c);
+  require(c.in[0].dtype == DType::f32 && c.out[0].dtype == DType::bf16 && c.in[0].n == c.out[0].n, "stochasticRound: operands");
+  const float* x = c.in[0].as<float>();
+  bf16* y = c.out[0].as<bf16>();
+  parallelFor(c.out[0].n, kGrain, [=](int64_t begin, int64_t end) {
+    forWords(d, begin, end, [=](int64_t i, int64_t n, const uint32_t* w) {
+#pragma omp simd
+      for (int64_t k = 0; k < n; ++k) {
+        const uint32_t bits = asBits(x[i + k]);
+        const bool finite = (bits & 0x7f800000u) != 0x7f800000u;
+        y[i + k] = bf16(finite ? asFloat((bits + (w[k] & 0xffffu)) & 0xffff0000u) : x[i + k]);
+      }
+    });
+  });
+}
+
 /** An unbiased integer in [0, n): Lemire's multiply with rejection, as PhiloxStream.below. `at` moves past the words used. */
 uint32_t below(const Draw& d, uint64_t& at, Words& words, uint64_t& held, uint32_t n) {
   const auto next = [&] {
@@ -224,6 +242,7 @@ void registerRandom(OpTable& t) {
   t.cpu("randint", randint);
   t.cpu("bernoulli", bernoulli);
   t.cpu("permutation", permutation);
+  t.cpu("stochasticRound", stochasticRound);
 }
 
 ANNEAL_KERNELS_END

@@ -44,6 +44,13 @@ void permutation(const Call& c) {
   gpu().launch(Plan{kernelName(c, y.dtype), {y.n ? 1u : 0u}, {kThreads}, 0, bytesOf(c)}, y.data, y.n, drawOf(c));
 }
 
+/** attr: draw. in f32, out bf16. */
+void stochasticRound(const Call& c) {
+  const View &x = c.in[0], &y = c.out[0];
+  require(x.dtype == DType::f32 && y.dtype == DType::bf16 && x.n == y.n, "stochasticRound: operands");
+  gpu().launch(plan(c), x.data, y.data, y.n, drawOf(c));
+}
+
 }  // namespace
 
 void registerRandom(OpTable& t) {
@@ -53,6 +60,7 @@ void registerRandom(OpTable& t) {
   t.cuda("randint", randint);
   t.cuda("bernoulli", bernoulli);
   t.cuda("permutation", permutation);
+  t.cuda("stochasticRound", stochasticRound);
 }
 
 }  // namespace anneal::cuda

@@ -59,7 +59,7 @@ constexpr Row rows[] = {
     {"conv", "conv2d conv2d.gradInput conv2d.gradWeight relu.gradSum"},
     {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
     {"bench", "peak"},
-    {"random", "randomWords uniform normal randint bernoulli permutation dropout dropout2d fusedBias fusedBias.grad"},
+    {"random", "randomWords uniform normal randint bernoulli permutation stochasticRound dropout dropout2d fusedBias fusedBias.grad"},
     {"optim", "stepBegin stepEnd lossScale gradNorm gradScale sgd adam"},
 };
 
