@@ -200,11 +200,8 @@ export class Stepper {
 
   /** Returns what must outlive the micro-batch's scope. */
   #micro(batch: never, lossOf: LossFunction<never>, seeding: Seeding): unknown {
-    const loss = lossOf(toTensors(batch, this.#state.tensor.device) as never);
-    if (!loss || !Array.isArray(loss.terms))
-      throw new ConfigError(
-        'stepper.step: the function must return a loss, for example losses.crossEntropy(logits, y), not its mean and not a promise.',
-      );
+    // What the function made and did not return is then the tape's alone: backward frees it, or writes over it, as it goes.
+    const loss = scope(() => checkLoss(lossOf(toTensors(batch, this.#state.tensor.device) as never)));
     const { root, seed } = seeding.add(loss);
     backward(root, seed, (leaf) => this.#checkOwned(leaf));
     return seeding.running();
@@ -305,4 +302,12 @@ export class Stepper {
     if (state.lossScaler) this.#scaler?.load(state.lossScaler);
     this.#tableEnd = -1;
   }
+}
+
+function checkLoss(loss: Loss): Loss {
+  if (!loss || !Array.isArray(loss.terms))
+    throw new ConfigError(
+      'stepper.step: the function must return a loss, for example losses.crossEntropy(logits, y), not its mean and not a promise.',
+    );
+  return loss;
 }
