@@ -3,6 +3,8 @@
  * `child.ts run N,N,...` or `child.ts match REGEXP`: runs those tests, in that order, up to the first that fails, and says so on one line. Kernels come from ANNEAL_KERNELS.
  */
 import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { setDefaultDevice } from '../../lib/tensor/device.ts';
 import { withSimulatedGpu } from '../helpers/device.ts';
 import { onEveryDevice } from '../helpers/every-device.ts';
@@ -31,7 +33,14 @@ function filesOf(pattern: string): string[] {
 async function map(out: string): Promise<void> {
   const trace = process.env.ANNEAL_SIM_TRACE as string;
   const all: TestRun[] = [];
-  for (const { name, run } of collected) {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  for (const [i, { name, run }] of collected.entries()) {
+    // What one process keeps of thousands of tests that have no scope would soon be more than the device's allocations.
+    if (i % 50 === 0) {
+      collectGarbage();
+      await new Promise(setImmediate);
+    }
     const start = performance.now();
     const failed = await run().then(
       () => undefined,

@@ -22,7 +22,7 @@ import {
   type Verdict,
   work,
 } from './judge.ts';
-import { type Mutation, mutationsOf } from './mutate.ts';
+import { effective, type Mutation, mutationsOf } from './mutate.ts';
 
 interface Mutant {
   class: string;
@@ -34,7 +34,7 @@ interface Mutant {
 /** matmul_nt_small_bf16 and its f16 brother are one template: one mutant of either. */
 const template = (kernel: string): string => kernel.replace(/(?<=_)(f32|f16|bf16)(?=_|$)/g, 'T');
 
-/** Faults in instructions that the suite executes, every template in turn, until there are `count`. */
+/** Faults in instructions that the suite executes and whose results it uses, every template in turn, until there are `count`. */
 function generated(count: number, seed: number, only: RegExp, { tests, reach }: Coverage): Mutant[] {
   const random = new PhiloxStream(seed, 'mutants');
   const pick = <T>(of: readonly T[]): T => of[Math.floor(random.uniform() * of.length)] as T;
@@ -56,7 +56,9 @@ function generated(count: number, seed: number, only: RegExp, { tests, reach }: 
   while (chosen.length < count) {
     for (const brothers of byTemplate.values()) {
       const [kernel, family] = pick(brothers);
-      const all = mutationsOf(lines.get(family) as string[], kernel).filter((m) => reach.get(kernel)?.reached.has(m.line + 1));
+      const text = lines.get(family) as string[];
+      const lived = effective(text, kernel, reach.get(kernel)?.reached ?? new Set());
+      const all = mutationsOf(text, kernel).filter((m) => lived.has(m.line));
       const kind = pick([...new Set(all.map((m) => m.class))]); // rare classes as often as common ones
       if (all.length && chosen.length < count) chosen.push(mutant(kernel, family, pick(all.filter((m) => m.class === kind))));
     }

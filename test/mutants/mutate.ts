@@ -27,6 +27,39 @@ export function bodyOf(lines: readonly string[], kernel: string): [number, numbe
   return [from, to];
 }
 
+const registers = (text: string): string[] => text.match(/%[a-z]+\d+/g) ?? [];
+
+/**
+ * Lines of a kernel, from 0, that the suite executes and on which something it executes depends: a store, a branch, a barrier. An address that
+ * is made for a path which is not taken is none of them.
+ */
+export function effective(lines: readonly string[], kernel: string, reached: ReadonlySet<number>): Set<number> {
+  const [from, to] = bodyOf(lines, kernel);
+  const makers = new Map<string, number[]>();
+  const needs = new Map<number, string[]>();
+  const found = new Set<number>();
+  for (let line = from + 1; line < to; line++) {
+    if (!reached.has(line + 1)) continue;
+    const text = (lines[line] as string).trim().replace(/^\{\s*(?=\S)/, ''); // of inline assembly
+    const [, guard = '', name = '', rest = ''] = /^(@!?%p\d+\s+)?([a-z][\w.:]*)\s*(.*)$/.exec(text) ?? [];
+    const made = /^(st|red|atom|bar|barrier|bra|ret|exit|cp|membar|fence|trap)\b/.test(name)
+      ? ''
+      : (/^(\{[^}]*\}|[^,]*)/.exec(rest)?.[1] ?? '');
+    needs.set(line, registers(guard + rest.slice(made.length)));
+    for (const r of registers(made)) makers.set(r, [...(makers.get(r) ?? []), line]);
+    if (!made) found.add(line);
+  }
+  const pending = [...found];
+  for (let line = pending.pop(); line !== undefined; line = pending.pop())
+    for (const r of needs.get(line) ?? [])
+      for (const maker of makers.get(r) ?? [])
+        if (!found.has(maker)) {
+          found.add(maker);
+          pending.push(maker);
+        }
+  return found;
+}
+
 const swaps = (text: string, a: string, b: string): string => text.replace(a, '\0').replace(b, a).replace('\0', b);
 const comparison: { readonly [from: string]: string } = {
   lt: 'le',
@@ -55,7 +88,9 @@ const rules: Rule[] = [
   (text, name) => {
     if (/^(ld|st)\.(global|shared)|^ldmatrix/.test(name) && /\[%\w+(\+\d+)?\]/.test(text))
       return [['address', text.replace(/\[(%\w+)(?:\+(\d+))?\]/, (_, r, n) => `[${r}+${Number(n ?? 0) + 16}]`)]];
-    if (/^(add|mad|shl|mul)\.(\w+\.)?[sub](32|64)/.test(name) && / -?\d+;/.test(text))
+    const constant = Number(/ (-?\d+);/.exec(text)?.[1] ?? Infinity);
+    // Larger ones are bits of floats: how a logarithm splits its argument.
+    if (/^(add|mad|shl|mul)\.(\w+\.)?[sub](32|64)/.test(name) && Math.abs(constant) < 2 ** 20)
       return [['address', text.replace(/ (-?\d+);/, (_, n) => ` ${Number(n) + 1};`)]];
     return [];
   },
@@ -88,7 +123,8 @@ const rules: Rule[] = [
       'add.rn': 'sub.rn',
     } as const;
     const from = Object.keys(changed).find((op) => name.startsWith(op)) as keyof typeof changed | undefined;
-    return from ? [['arithmetic', text.replace(from, changed[from])]] : [];
+    const nothing = text.endsWith(' 0f00000000;') && !name.startsWith('mul'); // x - 0 is x + 0
+    return from && !nothing ? [['arithmetic', text.replace(from, changed[from])]] : [];
   },
   (text, name) => (/^(st\.global|st\.shared|red\.|atom\.)/.test(name) && !text.startsWith('@') ? [['store', `// ${text}`]] : []),
   (text, name) =>
