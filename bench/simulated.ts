@@ -14,6 +14,7 @@ import {
   embedding,
   type FloatDType,
   losses,
+  matmul,
   nn,
   optim,
   randn,
@@ -94,6 +95,15 @@ const product = (m: number, n: number, k: number, dtype: FloatDType): Case => ({
     return () => a.matmul(b);
   },
 });
+/** Rows that do not begin on whole sectors of memory; n and t say whether an operand lies transposed. */
+const ragged = (m: number, n: number, k: number, layout: 'nn' | 'nt' | 'tn'): Case => ({
+  name: `matmul ragged ${m} x ${n} x ${k}, ${layout}`,
+  prepare: () => {
+    const [transposeA, transposeB] = [layout[0] === 't', layout[1] === 't'];
+    const [a, b] = [numbers(transposeA ? [k, m] : [m, k]), numbers(transposeB ? [n, k] : [k, n])];
+    return () => matmul(a, b, { transposeA, transposeB });
+  },
+});
 /** A layer in bf16, forward and backward; its parameters stay f32 masters. */
 const layer = (name: string, shape: number[], make: () => nn.Module & { forward(x: Tensor): Tensor }): Case => ({
   name: `${name} [${shape}] bf16`,
@@ -107,8 +117,12 @@ const layer = (name: string, shape: number[], make: () => nn.Module & { forward(
 
 const cases: Case[] = [
   product(1024, 1024, 1024, 'bf16'),
-  product(1000, 1000, 1000, 'bf16'),
-  product(1023, 777, 513, 'bf16'),
+  ragged(1000, 1000, 1000, 'nn'),
+  ragged(1000, 1000, 1000, 'nt'),
+  ragged(1000, 1000, 1000, 'tn'),
+  ragged(1023, 777, 513, 'nn'),
+  ragged(1023, 777, 513, 'nt'),
+  ragged(1023, 777, 513, 'tn'),
   product(512, 512, 512, 'f32'),
   {
     name: 'attention, causal [1, 2, 512, 64] bf16',

@@ -7,6 +7,8 @@
 namespace anneal::gpu {
 
 enum class Pass { forward, gradInput, gradWeight };
+/** Gradients of weights always go through parts: the sums' order is not the weights'. */
+template <Pass pass> constexpr int kEndsOf = pass == Pass::forward ? kEndBias | kEndRelu : pass == Pass::gradInput ? kEndNone : kEndPartsOnly;
 
 /** go(a, alongA, b, alongB): both operands of a pass. Forward: pixels of x by weights [o][kh][kw][c]; gradInput: pixels of g by weights [c][kh][kw][o]. */
 template <class T, bool kTurned>
@@ -30,15 +32,15 @@ ANNEAL_FN PlaceColumns<T> placesOf(const Convolution& c, const Task& t) {
 template <class T, class Tile, Pass pass>
 ANNEAL_FN void convolveMma(const Convolution& c) {
   const Task t = taskOf<Tile::BM, Tile::BN>(c.g);
-  if constexpr (pass == Pass::gradWeight) mmaGemm<T, Tile, Along::x, Along::x>(c.g, t, gradientsOf<T>(c, t), placesOf<T>(c, t));
-  else mmaGemm<T, Tile, Along::k, Along::k>(c.g, t, pixelsOf<T, pass == Pass::gradInput>(c, t), weightsOf<T>(c, t));
+  if constexpr (pass == Pass::gradWeight) mmaGemm<T, Tile, Along::x, Along::x, kEndsOf<pass>, Rows::any>(c.g, t, gradientsOf<T>(c, t), placesOf<T>(c, t));
+  else mmaGemm<T, Tile, Along::k, Along::k, kEndsOf<pass>, Rows::any>(c.g, t, pixelsOf<T, pass == Pass::gradInput>(c, t), weightsOf<T>(c, t));
 }
 
 template <int BM, int BN, Pass pass>
 ANNEAL_FN void convolveSimt(const Convolution& c) {
   const Task t = taskOf<BM, BN>(c.g);
-  if constexpr (pass == Pass::gradWeight) simtGemm<BM, BN, Along::x, Along::x>(c.g, t, gradientsOf<float>(c, t), placesOf<float>(c, t));
-  else simtGemm<BM, BN, Along::k, Along::k>(c.g, t, pixelsOf<float, pass == Pass::gradInput>(c, t), weightsOf<float>(c, t));
+  if constexpr (pass == Pass::gradWeight) simtGemm<BM, BN, Along::x, Along::x, kEndsOf<pass>>(c.g, t, gradientsOf<float>(c, t), placesOf<float>(c, t));
+  else simtGemm<BM, BN, Along::k, Along::k, kEndsOf<pass>>(c.g, t, pixelsOf<float, pass == Pass::gradInput>(c, t), weightsOf<float>(c, t));
 }
 
 }  // namespace anneal::gpu

@@ -113,32 +113,36 @@ ANNEAL_FN MatrixSource<T, along> matrixOf(const void* p, int64_t z, int64_t stri
 
 // ---- epilogue ---------------------------------------------------------------------------------------------------------------
 
+template <int ends>
+ANNEAL_FN float withExtra(const Gemm& g, float y, float e) {
+  if constexpr (!(ends & kEndMultiply)) return y + e;
+  else if constexpr (!(ends & kEndAdd)) return y * e;
+  else return g.multiply ? y * e : y + e;
+}
+
 /** In the CPU's order: what stands there, bias, relu (NaN passes), residual or multiplier. `r`: row * ldc + column of batch z. */
-template <class R, bool kBias = true>
+template <class R, int ends>
 ANNEAL_FN float finishOne(const Gemm& g, float y, int64_t z, int64_t r, int64_t column) {
   const int64_t at = z * g.strideC + r;
-  if (g.accumulate) y += widen(static_cast<const R*>(g.c)[at]);
-  if (kBias && g.bias) y += g.bias[z * g.strideBias + column];
-  if (g.relu) y = y > 0.f ? y : (y != y ? y : 0.f);
-  if (g.extra) {
-    const float e = widen(static_cast<const R*>(g.extra)[at]);
-    y = g.multiply ? y * e : y + e;
-  }
+  if ((ends & kEndAccumulate) && g.accumulate) y += widen(static_cast<const R*>(g.c)[at]);
+  if ((ends & kEndBias) && g.bias) y += g.bias[z * g.strideBias + column];
+  if ((ends & kEndRelu) && g.relu) y = y > 0.f ? y : (y != y ? y : 0.f);
+  if ((ends & (kEndAdd | kEndMultiply)) && g.extra) y = withExtra<ends>(g, y, widen(static_cast<const R*>(g.extra)[at]));
   return y;
 }
 
-/** The same for N neighbours, 16 bytes of c, stored whole. kBias false: the bias has been added. */
-template <class R, int N, bool kBias>
+/** The same for N neighbours, 16 bytes of c, stored whole. */
+template <class R, int N, int ends>
 ANNEAL_FN void finishPack(const Gemm& g, float (&y)[N], int64_t z, int64_t row, int64_t column) {
   static_assert(sizeof(R) * N == 16);
   const int64_t at = z * g.strideC + row * g.ldc + column;
   R* c = static_cast<R*>(g.c) + at;
-  if (g.accumulate) {
+  if ((ends & kEndAccumulate) && g.accumulate) {
     const Pack<R, N> before = *reinterpret_cast<const Pack<R, N>*>(c);
 #pragma unroll
     for (int i = 0; i < N; ++i) y[i] += widen(before.v[i]);
   }
-  if (kBias && g.bias) {
+  if ((ends & kEndBias) && g.bias) {
     const float* bias = g.bias + z * g.strideBias + column;
 #pragma unroll
     for (int i = 0; i < N; i += 4) {
@@ -147,14 +151,14 @@ ANNEAL_FN void finishPack(const Gemm& g, float (&y)[N], int64_t z, int64_t row, 
       for (int j = 0; j < 4; ++j) y[i + j] += b.v[j];
     }
   }
-  if (g.relu) {
+  if ((ends & kEndRelu) && g.relu) {
 #pragma unroll
     for (int i = 0; i < N; ++i) y[i] = y[i] > 0.f ? y[i] : (y[i] != y[i] ? y[i] : 0.f);
   }
-  if (g.extra) {
+  if ((ends & (kEndAdd | kEndMultiply)) && g.extra) {
     const Pack<R, N> e = *reinterpret_cast<const Pack<R, N>*>(static_cast<const R*>(g.extra) + at);
 #pragma unroll
-    for (int i = 0; i < N; ++i) y[i] = g.multiply ? y[i] * widen(e.v[i]) : y[i] + widen(e.v[i]);
+    for (int i = 0; i < N; ++i) y[i] = withExtra<ends>(g, y[i], widen(e.v[i]));
   }
   Pack<R, N> out;
 #pragma unroll
@@ -167,10 +171,10 @@ ANNEAL_FN float* partialAt(const Gemm& g, const Task& t, int64_t row, int64_t co
 }
 
 /** Stores N neighbours of a row, as far as they lie inside: through the epilogue, or as this split's partial sums. */
-template <class R, int N, bool kBias = true>
+template <class R, int N, int ends>
 ANNEAL_FN void storeSums(const Gemm& g, const Task& t, float (&y)[N], int64_t row, int64_t column) {
   if (row >= g.m || column >= g.n) return;
-  if (g.partials) {
+  if ((ends & kEndPartsOnly) || g.partials) {
     float* to = partialAt(g, t, row, column);
     if (g.alignedPartials && column + N <= g.n) {
 #pragma unroll
@@ -182,11 +186,11 @@ ANNEAL_FN void storeSums(const Gemm& g, const Task& t, float (&y)[N], int64_t ro
     }
     return;
   }
-  if (g.alignedC && column + N <= g.n) return finishPack<R, N, kBias>(g, y, t.z, row, column);
+  if (g.alignedC && column + N <= g.n) return finishPack<R, N, ends>(g, y, t.z, row, column);
   R* c = static_cast<R*>(g.c) + t.z * g.strideC + row * g.ldc;
 #pragma unroll
   for (int i = 0; i < N; ++i)
-    if (column + i < g.n) c[column + i] = narrow<R>(finishOne<R, kBias>(g, y[i], t.z, row * g.ldc + column + i, column + i));
+    if (column + i < g.n) c[column + i] = narrow<R>(finishOne<R, ends>(g, y[i], t.z, row * g.ldc + column + i, column + i));
 }
 
 }  // namespace anneal::gpu

@@ -86,7 +86,7 @@ ANNEAL_FN void simtStep(float (&sum)[8][8], const float* a, const float* b) {
   }
 }
 
-template <int BM, int BN, Along alongA, Along alongB, class A, class B>
+template <int BM, int BN, Along alongA, Along alongB, int ends, class A, class B>
 ANNEAL_FN void simtGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
   constexpr int threads = kSimtThreads<BM, BN>;
   using Left = SimtOperand<A, alongA, BM, threads>;
@@ -126,7 +126,7 @@ ANNEAL_FN void simtGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
       float y[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) y[j] = sum[i][4 * h + j];
-      storeSums<float, 4>(g, t, y, t.row + down + (i >> 2) * 16 + (i & 3), t.column + across + 32 * h);
+      storeSums<float, 4, ends>(g, t, y, t.row + down + (i >> 2) * 16 + (i & 3), t.column + across + 32 * h);
     }
 }
 

@@ -4,22 +4,22 @@
 namespace anneal::gpu {
 namespace {
 
-template <int BM, int BN, Along alongA, Along alongB>
+template <int BM, int BN, Along alongA, Along alongB, int ends>
 ANNEAL_FN void product(const Gemm& g) {
   const Task t = taskOf<BM, BN>(g);
-  simtGemm<BM, BN, alongA, alongB>(g, t, matrixOf<float, alongA>(g.a, t.z, g.strideA, g.lda, g.m, t.kEnd),
+  simtGemm<BM, BN, alongA, alongB, ends>(g, t, matrixOf<float, alongA>(g.a, t.z, g.strideA, g.lda, g.m, t.kEnd),
                                    matrixOf<float, alongB>(g.b, t.z, g.strideB, g.ldb, g.n, t.kEnd));
 }
 
 }  // namespace
 
-#define ANNEAL_TILE(layout, alongA, alongB, size, BM, BN)                                                                              \
+#define ANNEAL_TILE(layout, alongA, alongB, ends, size, BM, BN)                                                                        \
   extern "C" __global__ void __launch_bounds__((kSimtThreads<BM, BN>), (kSimtBlocks<BM, BN>)) matmul_##layout##_##size##_f32(const __grid_constant__ Gemm g) { \
-    product<BM, BN, Along::alongA, Along::alongB>(g);                                                                                  \
+    product<BM, BN, Along::alongA, Along::alongB, ends>(g);                                                                            \
   }
-#define ANNEAL_LAYOUT(layout, alongA, alongB) \
-  ANNEAL_TILE(layout, alongA, alongB, big, 128, 128) ANNEAL_TILE(layout, alongA, alongB, small, 64, 64)
-ANNEAL_LAYOUT(nn, k, x) ANNEAL_LAYOUT(nt, k, k) ANNEAL_LAYOUT(tn, x, x) ANNEAL_LAYOUT(tt, x, k)
+#define ANNEAL_LAYOUT(layout, alongA, alongB, ends) \
+  ANNEAL_TILE(layout, alongA, alongB, ends, big, 128, 128) ANNEAL_TILE(layout, alongA, alongB, ends, small, 64, 64)
+ANNEAL_LAYOUT(nn, k, x, kEndNN) ANNEAL_LAYOUT(nt, k, k, kEndNT) ANNEAL_LAYOUT(tn, x, x, kEndTN) ANNEAL_LAYOUT(tt, x, k, kEndNone)
 
 namespace {
 
@@ -33,7 +33,7 @@ ANNEAL_FN void finish(const Gemm& g) {
   for (int64_t s = 0; s < g.splits; ++s) y += g.partials[s * all + i];
   const int64_t z = i / one, row = i % one / g.n, column = i % g.n;
   const int64_t r = row * g.ldc + column;
-  static_cast<R*>(g.c)[z * g.strideC + r] = narrow<R>(finishOne<R>(g, y, z, r, column));
+  static_cast<R*>(g.c)[z * g.strideC + r] = narrow<R>(finishOne<R, kEndAll>(g, y, z, r, column));
 }
 
 }  // namespace

@@ -61,6 +61,9 @@ template <> ANNEAL_FN uint32_t packPair<bf16>(float low, float high) {
 ANNEAL_FN void storeShared(float* to, float a, float b) {
   asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(sharedAddress(to)), "f"(a), "f"(b) : "memory");
 }
+ANNEAL_FN void storeShared(void* to, const uint4& v) {
+  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(sharedAddress(to)), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+}
 ANNEAL_FN void storeGlobal(void* to, const uint4& v) {
   asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(to), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
 }

@@ -16,11 +16,22 @@ struct Gemm {
   const float* bias;  // [n], or null
   const void* extra;  // as c, added; or multiplied by, where `multiply`; or null
   float* partials;
-  // What may be moved 16 bytes at a time (operands), or a pack of 16-bit elements or four f32 at a time (c, bias, extra, partials).
+  // What may be moved 16 bytes at a time (operands; the ragged kernels do not ask), or a pack of 16-bit elements or four f32 at a time
+  // (c, bias, extra, partials).
   uint8_t alignedA, alignedB, alignedC, alignedPartials;
   uint8_t accumulate, relu, multiply;
   uint8_t wide;  // c (and extra) are f32 whatever the operands are
 };
+
+/**
+ * What may happen to a sum before it is stored. A kernel is compiled with what its callers ask for and no more: what nobody can reach nobody can test.
+ */
+enum End : int { kEndBias = 1, kEndRelu = 2, kEndAdd = 4, kEndMultiply = 8, kEndAccumulate = 16, kEndWide = 32, kEndPartsOnly = 64 };
+constexpr int kEndNone = 0;
+constexpr int kEndAll = kEndBias | kEndRelu | kEndAdd | kEndMultiply | kEndAccumulate | kEndWide;  // of what a caller may ask for
+constexpr int kEndNN = kEndMultiply | kEndAccumulate;  // gradients of a layer's input
+constexpr int kEndNT = kEndBias | kEndRelu | kEndAdd;  // layers
+constexpr int kEndTN = kEndAccumulate | kEndWide;      // gradients of weights
 
 /**
  * Which element of an image [images, h, w, pitch] a place of the implicit matrix is: place (pixel, inner) with pixel = (image, row, column) of a grid

@@ -38,9 +38,14 @@ void cutAlongK(Gemm& g, const Tiling& tiling) {
   g.partials = g.splits > 1 ? static_cast<float*>(gpu().scratch(g.splits * g.batch * g.m * g.n * 4, kParts)) : nullptr;
 }
 
-bool aligned(const void* p, int64_t ld, int64_t stride, size_t size) {
+bool aligned(const void* p, int64_t ld, int64_t stride, size_t size, int64_t unit) {
   const int64_t bytes = static_cast<int64_t>(size);
-  return reinterpret_cast<uintptr_t>(p) % 16 == 0 && ld * bytes % 16 == 0 && stride * bytes % 16 == 0;
+  return static_cast<int64_t>(reinterpret_cast<uintptr_t>(p)) % unit == 0 && ld * bytes % unit == 0 && stride * bytes % unit == 0;
+}
+
+int endsOf(const Gemm& g, DType t) {
+  return (g.bias ? kEndBias : 0) | (g.relu ? kEndRelu : 0) | (g.extra ? (g.multiply ? kEndMultiply : kEndAdd) : 0) |
+         (g.accumulate ? kEndAccumulate : 0) | (g.wide && t != DType::f32 ? kEndWide : 0);
 }
 
 void alignResult(Gemm& g, DType t) {

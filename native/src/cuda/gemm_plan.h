@@ -15,8 +15,10 @@ struct Tiling {
 Tiling tilingOf(const Gemm& g, DType t, bool smallOnly);
 /** Cuts k where the tiles alone leave processors idle and k is long; takes the workspace from scratch. */
 void cutAlongK(Gemm& g, const Tiling& tiling);
-/** Whether rows that begin every `ld` elements of `size` bytes, and matrices every `stride`, begin on 16 bytes. */
-bool aligned(const void* p, int64_t ld, int64_t stride, size_t size);
+/** Whether rows that begin every `ld` elements of `size` bytes, and matrices every `stride`, begin on `unit` bytes. */
+bool aligned(const void* p, int64_t ld, int64_t stride, size_t size, int64_t unit = 16);
+/** What the product asks for beyond the sum: bits of End. */
+int endsOf(const Gemm& g, DType t);
 /** Fills alignedC and alignedPartials. */
 void alignResult(Gemm& g, DType t);
 /** Scratch slot of the parts of a product that was cut along k. */

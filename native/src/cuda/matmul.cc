@@ -7,6 +7,20 @@
 namespace anneal::cuda {
 namespace {
 
+struct Layout {
+  const char* name;
+  int ends;  // with which its kernels are compiled
+};
+/** By transposeA, transposeB. */
+constexpr Layout layouts[2][2] = {{{"nn", kEndNN}, {"nt", kEndNT}}, {{"tn", kEndTN}, {"tt", kEndNone}}};
+
+/** Which loader the rows of 16-bit operands need: none of them begins in a sector's middle, or some do on 16 bytes, or anywhere (gemm_mma.cuh, gemm_ragged.cuh). */
+const char* rowsOf(const Gemm& g, const MatmulShape& s, DType t) {
+  if (!g.alignedA || !g.alignedB) return "_ragged";
+  const bool whole = (s.transposeA || aligned(g.a, g.lda, g.strideA, sizeOf(t), 32)) && (!s.transposeB || aligned(g.b, g.ldb, g.strideB, sizeOf(t), 32));
+  return whole ? "" : "_late";  // along x there is nothing to gain
+}
+
 /** out = relu?(a b + bias) (+ residual | * multiplier); accumulate: out += a b. in: a, b, bias?, residual or multiplier?. */
 void matmul(const Call& c) {
   const MatmulShape s(c);
@@ -31,8 +45,10 @@ void matmul(const Call& c) {
   const bool bothTurned = s.transposeA && s.transposeB;
   const Tiling tiling = tilingOf(g, t, bothTurned && t != DType::f32);
   cutAlongK(g, tiling);
-  const char* layout = s.transposeA ? (s.transposeB ? "tt" : "tn") : (s.transposeB ? "nt" : "nn");
-  runGemm(g, std::string("matmul_") + layout + "_" + tiling.size + "_" + suffix(t), tiling, t, bytesOf(c) + (s.accumulate ? bytesOf(c.out[0]) : 0));
+  const Layout& layout = layouts[s.transposeA][s.transposeB];
+  require((endsOf(g, t) & ~layout.ends) == 0, "matmul: no kernel of this layout ends so");
+  const char* rows = t == DType::f32 ? "" : bothTurned ? "_ragged" : rowsOf(g, s, t);
+  runGemm(g, std::string("matmul_") + layout.name + rows + "_" + tiling.size + "_" + suffix(t), tiling, t, bytesOf(c) + (s.accumulate ? bytesOf(c.out[0]) : 0));
 }
 
 }  // namespace
