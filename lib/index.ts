@@ -1,4 +1,5 @@
 // The package's public names, and nothing else.
+export { checkpoint } from './autograd/checkpoint.ts';
 export { type GradcheckOptions, gradcheck } from './autograd/gradcheck.ts';
 export * as augment from './data/augment/index.ts';
 export * as data from './data/index.ts';
@@ -21,6 +22,8 @@ export * as nn from './nn/index.ts';
 export { type AttentionOptions, attention, type PackedAttentionOptions, packedAttention } from './ops/attention.ts';
 export { add, div, eq, ge, gt, le, lt, maximum, minimum, mul, ne, type Operand, pow, sub } from './ops/binary.ts';
 export { type Conv2dOptions, conv2d } from './ops/conv.ts';
+export { type Conv1dOptions, type Conv3dOptions, conv1d, conv3d } from './ops/conv-nd.ts';
+export { type ConvTranspose1dOptions, type ConvTranspose2dOptions, convTranspose1d, convTranspose2d } from './ops/conv-transpose.ts';
 export { arange, type CreateOptions, full, ones, zeros, zerosLike } from './ops/create.ts';
 export { type CustomOp, cast, defineOp } from './ops/define.ts';
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts';
@@ -40,6 +43,19 @@ export {
 } from './ops/norm.ts';
 export { measurePeak } from './ops/peak.ts';
 export { type AvgPool2dOptions, avgPool2d, type MaxPool2dOptions, maxPool2d } from './ops/pool.ts';
+export {
+  type AvgPool1dOptions,
+  adaptiveAvgPool1d,
+  adaptiveAvgPool2d,
+  adaptiveMaxPool1d,
+  adaptiveMaxPool2d,
+  avgPool1d,
+  maxPool1d,
+  type OutputSize,
+  type Pool1dOptions,
+  pixelShuffle,
+  pixelUnshuffle,
+} from './ops/pool-nd.ts';
 export {
   bernoulli,
   type DropoutOptions,

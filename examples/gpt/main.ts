@@ -30,6 +30,7 @@ const help = `Trains a small GPT on State of the Union addresses (nanoGPT's CPU 
   --held N         held-out windows for the loss that is reported (default 480)
   --precision P    f32, bf16 or f16 (default f32)
   --device D       cpu or cuda (default cpu)
+  --checkpoint     less memory, more time: backward computes each block again
   --characters N   how long each of the two samples becomes (default 300)
   --seed N         default 1337
   --help           this text
@@ -43,6 +44,7 @@ const { values: args } = parseArgs({
     held: { type: 'string', default: '480' },
     precision: { type: 'string', default: 'f32' },
     device: { type: 'string', default: 'cpu' },
+    checkpoint: { type: 'boolean', default: false },
     characters: { type: 'string', default: '300' },
     seed: { type: 'string', default: '1337' },
     help: { type: 'boolean', default: false },
@@ -106,7 +108,14 @@ async function main(): Promise<void> {
   const fit = new data.TextWindows(text.tokens.slice(0, cut), { block, samples: 100_000 });
   const held = new data.TextWindows(text.tokens.slice(cut), { block, samples: Number(args.held), random: false });
 
-  const model = new Gpt({ vocabulary: text.vocabulary.length, block, layers: 4, heads: 4, width: 128 });
+  const model = new Gpt({
+    vocabulary: text.vocabulary.length,
+    block,
+    layers: 4,
+    heads: 4,
+    width: 128,
+    checkpoint: args.checkpoint,
+  });
   const parameters = model.parameters().reduce((n, p) => n + p.size, 0);
   console.log(`${text.tokens.length} characters, vocabulary ${text.vocabulary.length}, ${parameters} parameters`);
   const optimizer = new optim.AdamW(optim.paramGroups(model, { weightDecay: 0.1 }), { lr: 1e-3, betas: [0.9, 0.99] });

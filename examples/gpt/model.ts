@@ -1,4 +1,4 @@
-import { arange, linear, nn, type Tensor } from 'anneal';
+import { arange, checkpoint, linear, nn, type Tensor } from 'anneal';
 
 export interface GptOptions {
   vocabulary: number;
@@ -8,6 +8,8 @@ export interface GptOptions {
   heads: number;
   width: number;
   dropout?: number;
+  /** Keep only what enters each block; backward computes the rest again. */
+  checkpoint?: boolean;
 }
 
 /** A decoder of pre-norm blocks with learned positions; the head is the token embedding (Radford et al. 2019, as nanoGPT has it). */
@@ -18,9 +20,11 @@ export class Gpt extends nn.Module {
   lnF: nn.LayerNorm;
   drop: nn.Dropout;
   readonly block: number;
+  readonly checkpoint: boolean;
 
-  constructor({ vocabulary, block, layers, heads, width, dropout = 0 }: GptOptions) {
+  constructor({ vocabulary, block, layers, heads, width, dropout = 0, checkpoint = false }: GptOptions) {
     super();
+    this.checkpoint = checkpoint;
     this.block = block;
     this.wte = new nn.Embedding(vocabulary, width);
     this.wpe = new nn.Embedding(block, width);
@@ -40,7 +44,7 @@ export class Gpt extends nn.Module {
   forward(tokens: Tensor): Tensor {
     const positions = arange(tokens.shape[1] as number);
     let x = this.drop.forward(this.wte.forward(tokens).add(this.wpe.forward(positions)));
-    for (const block of this.blocks) x = block.forward(x);
+    for (const block of this.blocks) x = this.checkpoint ? checkpoint((x) => block.forward(x), x) : block.forward(x);
     return linear(this.lnF.forward(x), this.wte.weight);
   }
 }

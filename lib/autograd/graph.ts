@@ -12,6 +12,8 @@ export interface Backward {
    * there is none, or where others still see its memory. With `like`, only one of the same dtype and layout.
    */
   take(i: number, like?: { dtype: Tensor['dtype']; format: Tensor['format'] }): Tensor | undefined;
+  /** For rules that walk a tape of their own: tells whoever watches this walk of a leaf that got its gradient there. */
+  observe(leaf: Tensor): void;
 }
 
 /** A backward rule: from the gradients of the outputs (undefined where none arrived) to those of the inputs. */
@@ -215,7 +217,7 @@ function sweep(walk: ScopeRecord): void {
 }
 
 /** What a rule may ask for. */
-function helper(node: Node, walk: ScopeRecord): Backward {
+function helper(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined): Backward {
   const needs = (i: number) => {
     const edge = node.edges[i];
     return edge !== undefined && (edge.source !== null || edge.leaf !== null);
@@ -230,7 +232,7 @@ function helper(node: Node, walk: ScopeRecord): Backward {
     walk.tensors.add(have);
     return have;
   };
-  return { needs, take };
+  return { needs, take, observe: (leaf) => observe?.(leaf) };
 }
 
 /**
@@ -253,7 +255,7 @@ function results(node: Node, walk: ScopeRecord, needs: (i: number) => boolean, f
 }
 
 function step(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined): void {
-  const back = helper(node, walk);
+  const back = helper(node, walk, observe);
   const incoming = node.takeGrads();
   for (const t of incoming) if (t) walk.tensors.add(t);
   const given = results(node, walk, back.needs, node.vjp(incoming, node.take(), back));
@@ -288,12 +290,18 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
     );
   if (seed && !sameShape(seed.shape, root.shape))
     throw new ShapeError(`backward: the seed has shape ${show(seed.shape)}, the tensor ${show(root.shape)}`);
+  walkFrom(root, seed ? seed.alias() : undefined, observe);
+}
+
+/** The walk alone. `seed`, 1 where there is none, is given over: rules may write over it. */
+export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver): void {
+  const node = root.node as Node;
   // What a rule makes and does not return is freed as soon as the rule is done.
   const walk: ScopeRecord = { tensors: new Set(), nodes: new Set() };
   const before = enter({ grad: false, scope: walk, precision: 'f32' });
   const nodes = order(node);
   try {
-    node.grads[root.output] = pend(seed ? seed.alias() : arithmetic.ones(root), walk);
+    node.grads[root.output] = pend(seed ?? arithmetic.ones(root), walk);
     for (const n of nodes) {
       if (n.grads.some((g) => g !== undefined)) step(n, walk, observe);
       else n.release();

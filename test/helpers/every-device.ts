@@ -5,7 +5,7 @@
  */
 export const onEveryDevice = [
   'test/api/{loop,module-and-op,tensors}.test.ts',
-  'test/autograd/{graph,scope}.test.ts',
+  'test/autograd/{checkpoint,graph,scope}.test.ts',
   'test/golden/*.test.ts',
   'test/nn/*.test.ts',
   'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,norm,pool,random,reduce,select}.test.ts',
