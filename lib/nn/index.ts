@@ -7,4 +7,5 @@ export * as init from './init.ts';
 export { Embedding, Flatten, Identity, Linear } from './linear.ts';
 export { assign, Buffer, Module, type StateDict } from './module.ts';
 export { BatchNorm2d, GroupNorm, LayerNorm, RMSNorm } from './norm.ts';
+export { GRU, LSTM, type RecurrentInputs, type RecurrentLayerOptions, RNN } from './recurrent.ts';
 export { Lambda, type Layer, Sequential } from './sequential.ts';

@@ -18,6 +18,8 @@ export const families = [
   'modules',
   'optim',
   'models',
+  'layers',
+  'recurrent',
 ] as const;
 export type GoldenFamily = (typeof families)[number];
 

@@ -12,6 +12,7 @@ const families: readonly GoldenFamily[] = [
   'attention',
   'loss',
   'index',
+  'layers',
 ];
 const ops = await loadOps();
 const present = (c: OpCase) => ops.functions.has(c.op);

@@ -27,7 +27,7 @@ async function importOps(): Promise<Ops> {
   const folder = new URL('../../lib/ops/', import.meta.url);
   const functions = new Map<string, Op>();
   const broken: string[] = [];
-  for (const file of readdirSync(folder).filter((f) => f.endsWith('.ts'))) {
+  for (const file of readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((f) => f.endsWith('.ts'))) {
     try {
       const module = (await import(/* @vite-ignore */ new URL(file, folder).href)) as Record<string, unknown>;
       for (const [name, value] of Object.entries(module)) if (typeof value === 'function') functions.set(name, value as Op);
@@ -62,6 +62,10 @@ const goldenOf = (c: OpCase): Golden => {
 const optional: { readonly [op: string]: readonly string[] } = {
   linear: ['x', 'weight', 'bias'],
   conv2d: ['x', 'weight', 'bias'],
+  conv1d: ['x', 'weight', 'bias'],
+  conv3d: ['x', 'weight', 'bias'],
+  convTranspose1d: ['x', 'weight', 'bias'],
+  convTranspose2d: ['x', 'weight', 'bias'],
   layerNorm: ['x', 'weight', 'bias'],
   rmsNorm: ['x', 'weight'],
   groupNorm: ['x', 'weight', 'bias'],
@@ -75,6 +79,12 @@ const positional: { readonly [op: string]: readonly string[] } = {
   split: ['sizes'],
   pad: ['padding'],
   topK: ['k'],
+  adaptiveAvgPool1d: ['outputSize'],
+  adaptiveMaxPool1d: ['outputSize'],
+  adaptiveAvgPool2d: ['outputSize'],
+  adaptiveMaxPool2d: ['outputSize'],
+  pixelShuffle: ['factor'],
+  pixelUnshuffle: ['factor'],
 };
 
 /** The arguments of the public function, from a case's operands and attributes. */

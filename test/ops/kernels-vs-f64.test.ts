@@ -9,7 +9,18 @@ import { casesOf, execute, FORWARD, GRADIENT, loadOps, type Read } from '../gold
 import { againstExact, roundings } from '../helpers/bounds.ts';
 import { unitRoundoff } from '../helpers/rounding.ts';
 
-const families: readonly GoldenFamily[] = ['unary', 'binary', 'reduce', 'matmul', 'conv', 'norm', 'attention', 'loss', 'index'];
+const families: readonly GoldenFamily[] = [
+  'unary',
+  'binary',
+  'reduce',
+  'matmul',
+  'conv',
+  'norm',
+  'attention',
+  'loss',
+  'index',
+  'layers',
+];
 
 /** Vectors of parameters and statistics stay f32 beside 16-bit activations. */
 const wide = new Set(['bias', 'runningMean', 'runningVar', 'options.weight', 'options.posWeight']);

@@ -20,6 +20,7 @@ void registerLoss(OpTable& t);
 void registerLayout(OpTable& t);
 void registerConv(OpTable& t);
 void registerPool(OpTable& t);
+void registerRecurrent(OpTable& t);
 void registerOptim(OpTable& t);
 void registerRandom(OpTable& t);
 void registerDropout(OpTable& t);
@@ -43,6 +44,7 @@ void registerKernels(OpTable& t) {
   registerLayout(t);
   registerConv(t);
   registerPool(t);
+  registerRecurrent(t);
   registerOptim(t);
   registerRandom(t);
   registerDropout(t);

@@ -19,6 +19,7 @@ void registerMatmul(OpTable& t);
 void registerAttention(OpTable& t);
 void registerConv(OpTable& t);
 void registerPool(OpTable& t);
+void registerRecurrent(OpTable& t);  // time steps of LSTM, GRU, RNN
 void registerOptim(OpTable& t);       // step state, norm, multi-tensor updates
 
 inline void registerKernels(OpTable& t) {
@@ -37,6 +38,7 @@ inline void registerKernels(OpTable& t) {
   registerNorm(t);
   registerLoss(t);
   registerPool(t);
+  registerRecurrent(t);
   registerOptim(t);
 }
 

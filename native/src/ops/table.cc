@@ -58,6 +58,7 @@ constexpr Row rows[] = {
     {"layout", "layout"},
     {"conv", "conv2d conv2d.gradInput conv2d.gradWeight relu.gradSum"},
     {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
+    {"recurrent", "lstmStep lstmStep.grad gruStep gruStep.grad rnnStep rnnStep.grad"},
     {"bench", "peak"},
     {"random", "randomWords uniform normal randint bernoulli permutation stochasticRound dropout dropout2d fusedBias fusedBias.grad"},
     {"optim", "stepBegin stepEnd lossScale gradNorm gradScale sgd adam"},
