@@ -25,6 +25,8 @@ struct MmaTile {
 using BigTile = MmaTile<128, 128, 64, 64, 2>;
 using MiddleTile = MmaTile<128, 64, 64, 32, 3>;
 using SmallTile = MmaTile<64, 64, 32, 32, 4>;
+// Where registers hold words on their way (gemm_ragged.cuh).
+using RaggedMiddleTile = MmaTile<128, 64, 64, 32, 2>;
 using RaggedSmallTile = MmaTile<64, 64, 32, 32, 3>;
 
 ANNEAL_FN int stageAfter(int stage) { return stage == kMmaStages - 1 ? 0 : stage + 1; }

@@ -20,17 +20,17 @@ ANNEAL_FN void product(const Gemm& g) {
   extern "C" __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) matmul_##layout##_##size##_##T(const __grid_constant__ Gemm g) { \
     product<T, Tile, Along::alongA, Along::alongB, ends, Rows::rows>(g);                                                      \
   }
-#define ANNEAL_SIZES(layout, alongA, alongB, ends, Small, rows, T)       \
-  ANNEAL_TILE(layout, alongA, alongB, ends, big, BigTile, rows, T)       \
-  ANNEAL_TILE(layout, alongA, alongB, ends, middle, MiddleTile, rows, T) \
+#define ANNEAL_SIZES(layout, alongA, alongB, ends, Middle, Small, rows, T) \
+  ANNEAL_TILE(layout, alongA, alongB, ends, big, BigTile, rows, T)         \
+  ANNEAL_TILE(layout, alongA, alongB, ends, middle, Middle, rows, T)       \
   ANNEAL_TILE(layout, alongA, alongB, ends, small, Small, rows, T)
-#define ANNEAL_MATMULS(T)                                              \
-  ANNEAL_SIZES(nn, k, x, kEndNN, SmallTile, whole, T)                  \
-  ANNEAL_SIZES(nt, k, k, kEndNT, SmallTile, whole, T)                  \
-  ANNEAL_SIZES(tn, x, x, kEndTN, SmallTile, whole, T)                  \
-  ANNEAL_SIZES(nn_late, k, x, kEndNN, SmallTile, late, T)              \
-  ANNEAL_SIZES(nt_late, k, k, kEndNT, SmallTile, late, T)              \
-  ANNEAL_SIZES(nn_ragged, k, x, kEndNN, RaggedSmallTile, any, T)       \
-  ANNEAL_SIZES(nt_ragged, k, k, kEndNT, RaggedSmallTile, any, T)       \
-  ANNEAL_SIZES(tn_ragged, x, x, kEndTN, RaggedSmallTile, any, T)       \
+#define ANNEAL_MATMULS(T)                                                          \
+  ANNEAL_SIZES(nn, k, x, kEndNN, MiddleTile, SmallTile, whole, T)                  \
+  ANNEAL_SIZES(nt, k, k, kEndNT, MiddleTile, SmallTile, whole, T)                  \
+  ANNEAL_SIZES(tn, x, x, kEndTN, MiddleTile, SmallTile, whole, T)                  \
+  ANNEAL_SIZES(nn_late, k, x, kEndNN, MiddleTile, SmallTile, late, T)              \
+  ANNEAL_SIZES(nt_late, k, k, kEndNT, MiddleTile, SmallTile, late, T)              \
+  ANNEAL_SIZES(nn_ragged, k, x, kEndNN, MiddleTile, RaggedSmallTile, any, T)       \
+  ANNEAL_SIZES(nt_ragged, k, k, kEndNT, MiddleTile, RaggedSmallTile, any, T)       \
+  ANNEAL_SIZES(tn_ragged, x, x, kEndTN, RaggedMiddleTile, RaggedSmallTile, any, T) \
   ANNEAL_TILE(tt_ragged, x, k, kEndNone, small, RaggedSmallTile, any, T)

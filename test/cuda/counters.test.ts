@@ -62,3 +62,34 @@ describe.skipIf(withoutSimulator)('counters of the simulated GPU', { timeout: 24
     expect(sectors).toBeLessThanOrEqual(1.05);
   });
 });
+
+describe.skipIf(withoutSimulator)('16-bit products whose rows begin anywhere, by the simulated GPU', { timeout: 240_000 }, () => {
+  /** Sectors over what each request needs; and sectors loaded over the distinct bytes that the blocks' tiles are made of, 128 x 128 each. */
+  const figures = (l: Launch, m: number, n: number, k: number) => ({
+    requests: (l.globalLoadSectors + l.globalStoreSectors) / (l.idealLoadSectors + l.idealStoreSectors),
+    loads: (32 * l.globalLoadSectors) / (2 * k * (Math.ceil(m / 128) * n + Math.ceil(n / 128) * m)),
+  });
+
+  // Rows along k are read from sector to sector. Rows along m or n are cut into tiles of 256 bytes, which lie in nine sectors instead of eight where rows
+  // do not begin on one (1000: every other row; 777, 1023: all but one in sixteen), and of which a lone request reads the half that is missing.
+  test.each([
+    [1000, 1000, 1000, 'nt', 'matmul_nt_late_big_bf16', 1.02, 1.01],
+    [1000, 1000, 1000, 'nn', 'matmul_nn_late_big_bf16', 1.05, 1.04],
+    [1000, 1000, 1000, 'tn', 'matmul_tn_big_bf16', 1.07, 1.07],
+    [1023, 777, 513, 'nt', 'matmul_nt_ragged_big_bf16', 1.01, 1.03],
+    [1023, 777, 513, 'nn', 'matmul_nn_ragged_big_bf16', 1.03, 1.08],
+    [1023, 777, 513, 'tn', 'matmul_tn_ragged_big_bf16', 1.06, 1.13],
+  ] as const)(
+    '%i x %i x %i, %s: sectors, no bank conflict, 4 mma for each ldmatrix',
+    (m, n, k, layout, kernel, requests, loads) => {
+      const [l] = counted(`matmul ragged ${m} x ${n} x ${k}, ${layout}`, { ANNEAL_SIM_PROCESSORS: '40' }) as [Launch];
+      expect(l.kernel).toBe(kernel);
+      const reached = figures(l, m, n, k);
+      expect(reached.requests).toBeLessThanOrEqual(requests);
+      expect(reached.loads).toBeLessThanOrEqual(loads);
+      expect(reached.loads).toBeGreaterThanOrEqual(1);
+      expect(l.mma / l.ldmatrix).toBeGreaterThanOrEqual(4);
+      expect(l.sharedWavefronts).toBe(l.idealSharedWavefronts);
+    },
+  );
+});

@@ -20,6 +20,7 @@ export interface HandMade {
 }
 
 const gemm = { file: 'gemm_mma.cuh', family: 'matmul_bf16', tests: /^(bf16 )?matmul > .*(bf16|matmul\/|linear\/)/ };
+const ragged = { ...gemm, file: 'gemm_ragged.cuh' };
 const tiles = { file: 'mma.cuh', family: 'matmul_bf16', tests: /^(bf16 )?matmul > .*(bf16|matmul\/|linear\/)/ };
 const attention = { file: 'attention_forward.cuh', family: 'attention', tests: /^(bf16 )?attention > / };
 const optimizer = { file: 'optim.cu', family: 'optim', tests: /^(20 steps as PyTorch|clipGradNorm as PyTorch|groups|a step) > / };
@@ -51,8 +52,15 @@ export const handMade: readonly HandMade[] = [
     ...gemm,
     class: 'wait',
     what: 'one copy too many under way',
-    find: 'copyWait<kMmaStages - 2>();',
-    replace: 'copyWait<kMmaStages - 1>();',
+    find: 'copyWait<kMmaStages - 2 - kLate>();',
+    replace: 'copyWait<kMmaStages - 1 - kLate>();',
+  },
+  {
+    ...gemm,
+    class: 'tail',
+    what: 'the last chunks of late rows are left out',
+    find: 'if (step < steps + kLate)',
+    replace: 'if (step < steps)',
   },
   { ...gemm, class: 'wait', what: 'a stage is not committed', find: '    copyCommit();\n  };', replace: '  };' },
   {
@@ -73,8 +81,50 @@ export const handMade: readonly HandMade[] = [
     ...gemm,
     class: 'guard',
     what: 'ragged columns are stored past the end',
-    find: 'if (row >= g.m || column >= g.n) continue;',
-    replace: 'if (row >= g.m || column > g.n) continue;',
+    find: 'j < columns; j += 32',
+    replace: 'j <= columns; j += 32',
+  },
+  {
+    ...ragged,
+    class: 'barrier',
+    what: 'no barrier before a stage is read, ragged',
+    find: '    __syncthreads();  // everyone has stored this step, and nobody reads the stages that are filled next\n',
+    replace: '',
+  },
+  {
+    ...ragged,
+    class: 'guard',
+    what: 'words are read past the ends of the matrix',
+    find: 'return index * pitch >= 32 && (lines - 1 - index) * pitch >= 32;',
+    replace: 'return true;',
+  },
+  {
+    ...ragged,
+    class: 'tail',
+    what: 'what follows a row is summed along with it',
+    find: '(real >= 2 ? words[i] & 0xffff : 0)',
+    replace: 'words[i]',
+  },
+  {
+    ...ragged,
+    class: 'order',
+    what: 'a row’s last word is not kept for the next step',
+    find: 'low = spare, spare = high;',
+    replace: 'low = spare;',
+  },
+  {
+    ...ragged,
+    class: 'address',
+    what: 'a line’s missing word is always its last',
+    find: 'begin & 16 ? 16 : 16 * kPerLine',
+    replace: '16 * kPerLine',
+  },
+  {
+    ...ragged,
+    class: 'constant',
+    what: 'chunks are cut at multiples of eight bytes',
+    find: 'four = shift & 4;',
+    replace: 'four = false;',
   },
   {
     ...tiles,
