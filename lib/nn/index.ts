@@ -2,10 +2,22 @@ export { Parameter } from '../tensor/tensor.ts';
 export { ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh } from './activation.ts';
 export { MultiheadAttention, TransformerBlock } from './attention.ts';
 export { AvgPool2d, Conv2d, MaxPool2d } from './conv.ts';
+export { Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d } from './conv-nd.ts';
 export { Dropout, Dropout2d } from './dropout.ts';
 export * as init from './init.ts';
+export { InstanceNorm1d, InstanceNorm2d } from './instance-norm.ts';
 export { Embedding, Flatten, Identity, Linear } from './linear.ts';
 export { assign, Buffer, Module, type StateDict } from './module.ts';
-export { BatchNorm2d, GroupNorm, LayerNorm, RMSNorm } from './norm.ts';
+export { BatchNorm1d, BatchNorm2d, BatchNorm3d, type BatchNormOptions, GroupNorm, LayerNorm, RMSNorm } from './norm.ts';
+export {
+  AdaptiveAvgPool1d,
+  AdaptiveAvgPool2d,
+  AdaptiveMaxPool1d,
+  AdaptiveMaxPool2d,
+  AvgPool1d,
+  MaxPool1d,
+  PixelShuffle,
+  PixelUnshuffle,
+} from './pool.ts';
 export { GRU, LSTM, type RecurrentInputs, type RecurrentLayerOptions, RNN } from './recurrent.ts';
 export { Lambda, type Layer, Sequential } from './sequential.ts';

@@ -146,15 +146,12 @@ function forward(p: Plan, x: Tensor, w: RecurrentWeights, h0: Tensor | null, c0:
     const [before, after, at] = [slice(h, from), slice(h, to), slice(sums, t)];
     const attrs = [batch, width, t, mode === 'relu' ? 1 : 0];
     const step = { m: batch, n, k: width, transposeB: true };
-    if (kept) {
-      const own = product(before, w.hh, step, dtype, [batch, n], undefined, two);
-      run(gruStep, [at, own, before, lengths], [after, slice(kept, t)], attrs);
-      own.dispose();
-    } else {
-      product(before, w.hh, step, dtype, at.shape, at);
-      if (c) run(lstmStep, [at, slice(c, from), before, lengths], [after, slice(c, to), at], attrs);
-      else run(rnnStep, [at, before, lengths], [after], attrs);
-    }
+    // A GRU's reset gate stands between the two sums; elsewhere the product adds to that of x.
+    const own = product(before, w.hh, step, dtype, [batch, n], undefined, kept ? two : null, kept ? null : at);
+    if (kept) run(gruStep, [at, own, before, lengths], [after, slice(kept, t)], attrs);
+    else if (c) run(lstmStep, [own, slice(c, from), before, lengths], [after, slice(c, to), at], attrs);
+    else run(rnnStep, [own, before, lengths], [after], attrs);
+    own.dispose();
   }
   return { h, c, kept: kept ?? (c ? sums : null) };
 }
