@@ -2,7 +2,7 @@ import { checkFunction, DTypeError, describe, GraphError } from '../native/error
 import { bind, current, type Rng, refusePromise } from '../tensor/context.ts';
 import { isFloat } from '../tensor/dtype.ts';
 import { persistent, scope } from '../tensor/scope.ts';
-import { Tensor, unwritten } from '../tensor/tensor.ts';
+import { checkInitial, Tensor, unwritten } from '../tensor/tensor.ts';
 import { record, walkFrom } from './graph.ts';
 
 const asItWas = (rng: Rng): Rng => ({ ...rng, calls: new Map(rng.calls) });
@@ -56,7 +56,7 @@ function made(fn: (...inputs: Tensor[]) => Tensor, inputs: readonly Tensor[]): {
 export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   checkFunction('checkpoint', 'the first argument', fn, '(x) => block.forward(x)');
   inputs.forEach((t, i) => {
-    if (!(t instanceof Tensor)) throw new DTypeError(`checkpoint: input ${i} must be a Tensor, got ${describe(t)}`);
+    checkInitial(`checkpoint: input ${i}`, t);
   });
   const { grad, precision, rng } = current();
   if (!grad) return fn(...inputs);

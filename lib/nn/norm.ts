@@ -1,7 +1,8 @@
-import { checkOptions } from '../native/errors.ts';
+import { checkOptions, ShapeError } from '../native/errors.ts';
 import { checkNumber } from '../ops/define.ts';
 import { batchNorm, checkEps, groupNorm, layerNorm, rmsNorm } from '../ops/norm.ts';
-import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import { show } from '../tensor/shape.ts';
+import { Parameter, Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
 import { checkCount } from './linear.ts';
 import { Buffer, Module } from './module.ts';
@@ -66,28 +67,61 @@ export class GroupNorm extends Module {
   }
 }
 
-/** Normalises each channel over the batch while training, by running statistics in evaluation (Ioffe and Szegedy 2015). momentum 0.1, eps 1e-5. */
-export class BatchNorm2d extends Module {
+export interface BatchNormOptions {
+  /** Share of the batch in the running statistics. Default 0.1. */
+  momentum?: number;
+  /** Added to the variance. Default 1e-5. */
+  eps?: number;
+  /** Learn a scale and a shift. Default true. */
+  affine?: boolean;
+}
+
+/** Normalises each channel over the batch while training, by running statistics in evaluation (Ioffe and Szegedy 2015). */
+abstract class BatchNorm extends Module {
   weight: Parameter | null;
   bias: Parameter | null;
   runningMean: Buffer;
   runningVar: Buffer;
   readonly momentum: number;
   readonly eps: number;
-  constructor(numFeatures: number, options: { momentum?: number; eps?: number; affine?: boolean } = {}) {
+  readonly #forms: readonly string[];
+  constructor(forms: readonly string[], numFeatures: number, options: BatchNormOptions) {
     super();
-    checkOptions('BatchNorm2d', options, ['momentum', 'eps', 'affine']);
-    checkCount('BatchNorm2d', 'numFeatures', numFeatures);
+    const { name } = this.constructor;
+    checkOptions(name, options, ['momentum', 'eps', 'affine']);
+    checkCount(name, 'numFeatures', numFeatures);
     const affine = options.affine ?? true;
     this.weight = affine ? new Parameter(init.ones([numFeatures])) : null;
     this.bias = affine ? new Parameter(init.zeros([numFeatures])) : null;
     this.runningMean = new Buffer(init.zeros([numFeatures]));
     this.runningVar = new Buffer(init.ones([numFeatures]));
-    this.momentum = checkNumber('BatchNorm2d', options.momentum ?? 0.1, 'momentum', 0, 1);
-    this.eps = checkEps('BatchNorm2d', options.eps);
+    this.momentum = checkNumber(name, options.momentum ?? 0.1, 'momentum', 0, 1);
+    this.eps = checkEps(name, options.eps);
+    this.#forms = forms;
   }
   forward(x: Tensor): Tensor {
     const { training, momentum, eps } = this;
+    if (x instanceof Tensor && !this.#forms.some((form) => form.split(',').length === x.ndim))
+      throw new ShapeError(`${this.constructor.name}: expected ${this.#forms.join(' or ')}, got ${show(x.shape)}`);
     return batchNorm(x, this.weight, this.bias, this.runningMean, this.runningVar, { training, momentum, eps });
+  }
+}
+
+/** Batch norm of [N, C] or [N, C, L]. Defaults: momentum 0.1, eps 1e-5, affine. */
+export class BatchNorm1d extends BatchNorm {
+  constructor(numFeatures: number, options: BatchNormOptions = {}) {
+    super(['[N, C]', '[N, C, L]'], numFeatures, options);
+  }
+}
+/** Batch norm of [N, C, H, W]. Defaults: momentum 0.1, eps 1e-5, affine. */
+export class BatchNorm2d extends BatchNorm {
+  constructor(numFeatures: number, options: BatchNormOptions = {}) {
+    super(['[N, C, H, W]'], numFeatures, options);
+  }
+}
+/** Batch norm of [N, C, D, H, W]. Defaults: momentum 0.1, eps 1e-5, affine. */
+export class BatchNorm3d extends BatchNorm {
+  constructor(numFeatures: number, options: BatchNormOptions = {}) {
+    super(['[N, C, D, H, W]'], numFeatures, options);
   }
 }

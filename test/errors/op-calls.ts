@@ -67,6 +67,7 @@ const ops: Record<string, readonly Kind[]> = {
   groupNorm: [t([2, 4, 3]), bias, bias, needs({ numGroups: count(2), eps: maybe(num(1e-5)) })],
   layerNorm: [t([2, 4]), bias, bias, options({ normalizedShape: or(count(4), shape(4)), eps: num(1e-5) })],
   rmsNorm: [t([2, 4]), bias, options({ normalizedShape: or(count(4), shape(4)), eps: num(1e-5) })],
+  stochasticRound: [t([2, 3])],
   bernoulli: [or(shape(2), t([2])), options({ ...maker, p: num(0.5) })],
   broadcastTo: [t([3]), shape(2, 3)],
   cast: [t([2]), word('f64')],
@@ -137,6 +138,7 @@ const core: Record<string, readonly Kind[]> = {
   device: [only(() => 'cpu')],
   setDefaultDevice: [only(() => 'cpu')],
   ...each('noGrad enableGrad', [fn(() => 1)]),
+  checkpoint: [fn((x: ReturnType<typeof ones>) => x.mul(2)), t([2, 3])],
   scope: [maybe(fn(() => 1))],
   kept: [any()],
   gradcheck: [
@@ -152,7 +154,10 @@ const layers: Record<string, readonly Kind[]> = {
   ...each('nn.ReLU nn.SiLU nn.Sigmoid nn.Tanh nn.Softplus nn.Identity nn.Flatten', []),
   'nn.AvgPool2d': [pool.kernelSize, options({ stride: pool.stride, padding: pool.padding })],
   'nn.MaxPool2d': [pool.kernelSize, options({ stride: pool.stride, padding: pool.padding })],
-  'nn.BatchNorm2d': [count(3), options({ momentum: num(0.1), eps: num(1e-5), affine: any(true) })],
+  ...each('nn.BatchNorm1d nn.BatchNorm2d nn.BatchNorm3d', [
+    count(3),
+    options({ momentum: num(0.1), eps: num(1e-5), affine: any(true) }),
+  ]),
   'nn.Conv2d': [
     count(3),
     count(4),

@@ -32,6 +32,14 @@ const layers: [string, () => nn.Layer, Record<string, number[]>, number[], numbe
     [2, 3, 4, 4],
     [2, 3, 4, 4],
   ],
+  ['BatchNorm1d', () => new nn.BatchNorm1d(3), { weight: [3], bias: [3], running_mean: [3], running_var: [3] }, [4, 3], [4, 3]],
+  [
+    'BatchNorm3d',
+    () => new nn.BatchNorm3d(3),
+    { weight: [3], bias: [3], running_mean: [3], running_var: [3] },
+    [2, 3, 2, 2, 2],
+    [2, 3, 2, 2, 2],
+  ],
   [
     'BatchNorm2d without affine',
     () => new nn.BatchNorm2d(3, { affine: false }),
@@ -179,6 +187,19 @@ describe('modes', () => {
     expect(await norm.runningMean.data()).toEqual(Float32Array.from(await norm.runningMean.data()));
     expect((await norm.runningMean.data())[0]).toBe(mean);
   });
+});
+
+test('BatchNorm1d and 3d are BatchNorm2d of other ranks, and refuse those that are not theirs', async () => {
+  const x = tensor(normals('bn', 4 * 2 * 6), { shape: [4, 2, 6] });
+  const flat = async (norm: nn.Layer, ...shape: number[]) => norm.forward(x.reshape(shape)).data();
+  const expected = await flat(new nn.BatchNorm2d(2), 4, 2, 6, 1);
+  expect(await flat(new nn.BatchNorm1d(2), 4, 2, 6)).toEqual(expected);
+  expect(await flat(new nn.BatchNorm3d(2), 4, 2, 3, 2, 1)).toEqual(expected);
+  expect(await flat(new nn.BatchNorm1d(12), 4, 12)).toEqual(await flat(new nn.BatchNorm2d(12), 4, 12, 1, 1));
+  expect(() => new nn.BatchNorm1d(2).forward(x.reshape([4, 2, 6, 1]))).toThrow(
+    /expected \[N, C\] or \[N, C, L\], got \[4, 2, 6, 1\]/,
+  );
+  expect(() => new nn.BatchNorm2d(2).forward(x)).toThrow(ShapeError);
 });
 
 describe('Sequential fuses what stands together, and nothing else changes', () => {
