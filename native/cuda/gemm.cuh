@@ -170,23 +170,28 @@ ANNEAL_FN float* partialAt(const Gemm& g, const Task& t, int64_t row, int64_t co
   return g.partials + ((t.split * g.batch + t.z) * g.m + row) * g.n + column;
 }
 
-/** Stores N neighbours of a row, as far as they lie inside: through the epilogue, or as this split's partial sums. */
+/** Stores N neighbours, a pack of an aligned row of c or of the parts: through the epilogue, or as this split's partial sums. */
+template <class R, int N, int ends>
+ANNEAL_FN void storePack(const Gemm& g, const Task& t, float (&y)[N], int64_t row, int64_t column) {
+  if constexpr (N == 4) {
+    if ((ends & kEndPartsOnly) || g.partials) return storeGlobal(partialAt(g, t, row, column), *reinterpret_cast<const uint4*>(y));
+  }
+  finishPack<R, N, ends>(g, y, t.z, row, column);
+}
+
+/** The same wherever the row begins, as far as they lie inside. An aligned row is whole packs. */
 template <class R, int N, int ends>
 ANNEAL_FN void storeSums(const Gemm& g, const Task& t, float (&y)[N], int64_t row, int64_t column) {
   if (row >= g.m || column >= g.n) return;
-  if ((ends & kEndPartsOnly) || g.partials) {
+  const bool parts = (ends & kEndPartsOnly) || g.partials;
+  if (parts ? g.alignedPartials : g.alignedC) return storePack<R, N, ends>(g, t, y, row, column);
+  if (parts) {
     float* to = partialAt(g, t, row, column);
-    if (g.alignedPartials && column + N <= g.n) {
 #pragma unroll
-      for (int i = 0; i < N; i += 4) storeGlobal(to + i, *reinterpret_cast<const uint4*>(y + i));
-    } else {
-#pragma unroll
-      for (int i = 0; i < N; ++i)
-        if (column + i < g.n) to[i] = y[i];
-    }
+    for (int i = 0; i < N; ++i)
+      if (column + i < g.n) to[i] = y[i];
     return;
   }
-  if (g.alignedC && column + N <= g.n) return finishPack<R, N, ends>(g, y, t.z, row, column);
   R* c = static_cast<R*>(g.c) + t.z * g.strideC + row * g.ldc;
 #pragma unroll
   for (int i = 0; i < N; ++i)

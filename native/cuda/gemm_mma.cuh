@@ -132,7 +132,7 @@ ANNEAL_FN void storeStrip(const Gemm& g, const Task& t, const float* scratch, in
 #pragma unroll
       for (int i = 0; i < N; ++i) y[i] += bias[i];
     }
-    storeSums<R, N, ends & ~kEndBias>(g, t, y, row0 + row, column0 + column);
+    if (row0 + row < g.m && column0 + column < g.n) storePack<R, N, ends & ~kEndBias>(g, t, y, row0 + row, column0 + column);
   }
 }
 
