@@ -1,5 +1,8 @@
+import type { NativeAddon, StreamProfile } from './addon.ts';
 import { AnnealError, DataError, DeviceError, GraphError, OutOfMemoryError } from './errors.ts';
 import { loadAddon } from './load.ts';
+
+export type { GpuInfo, KernelInfo, MemoryStats, NativeInfo, QueueStats, StreamProfile } from './addon.ts';
 
 /** What crosses as an operand. A storage whose handle is 0 has no memory yet: as an output it is allocated by the call. */
 export interface Operand {
@@ -13,81 +16,6 @@ export interface Operand {
   readonly shape: readonly number[];
   /** The device's native number: 0 is the CPU, 1 the first GPU. */
   readonly device: { readonly number: number };
-}
-
-interface NativeAddon {
-  readonly block: Float64Array;
-  attach(settled: (ticket: number, value: number, message?: string, op?: string, sequence?: number) => void): void;
-  run(): void;
-  release(handle: number): void;
-  allocate(bytes: number, device: number): number;
-  upload(handle: number, offset: number, size: number, code: number, data: ArrayBufferView, device: number): void;
-  download(
-    handle: number,
-    offset: number,
-    size: number,
-    code: number,
-    data: ArrayBufferView,
-    ticket: number,
-    device: number,
-  ): void;
-  transfer(size: number, code: number, from: number, offset: number, on: number, to: number, at: number, device: number): void;
-  item(handle: number, offset: number, code: number, ticket: number, device: number): void;
-  notify(stream: number, ticket: number, device: number): void;
-  list(rows: number, columns: number, operands: Float64Array, perRow: Float64Array, device: number): number;
-  open(device: number): GpuInfo;
-  /** The dynamic linker's words where it cannot load a library of that name. */
-  library(name: string): string | undefined;
-  kernels(): KernelInfo;
-  memory(device: number, resetPeak?: boolean): MemoryStats;
-  setMemoryLimit(device: number, bytes: number): void;
-  trim(device: number): void;
-  threads(n?: number): number;
-  info(): NativeInfo;
-  createEvent(): number;
-  recordEvent(event: number, stream: number, device: number): void;
-  waitEvent(event: number, stream: number, device: number): void;
-  queues(device: number): QueueStats[];
-  abandon(): void;
-}
-
-/** Bytes in use by tensors, kept for reuse, the most ever in use, and the bound; `handles`: storages and lists alive. */
-export interface MemoryStats {
-  live: number;
-  cached: number;
-  peak: number;
-  limit: number;
-  handles: number;
-}
-export interface QueueStats {
-  name: string;
-  enqueued: number;
-  completed: number;
-  timesFull: number;
-}
-/** A GPU as its driver tells of it. `memory` in bytes; `driver` is the library that was opened; `simulated`: it is no hardware. */
-export interface GpuInfo {
-  name: string;
-  /** 8.6, 9, ... */
-  computeCapability: number;
-  multiprocessors: number;
-  /** Bytes. */
-  memory: number;
-  /** The driver's library. */
-  driver: string;
-  /** The CUDA version that the driver supports: 13.0, ... */
-  driverVersion: number;
-  simulated: boolean;
-}
-/** The CUDA kernels beside the addon; without machine code the driver compiles their PTX. `missing` says why there are none, and the remedy. */
-export interface KernelInfo {
-  count: number;
-  machineCode: boolean;
-  missing?: string;
-}
-export interface NativeInfo {
-  ops: { name: string; kind: string; cpu: boolean; cuda: boolean }[];
-  cpu: { isa: string; avx2: boolean; avx512: boolean; bf16: boolean; amxBf16: boolean; available: number };
 }
 
 /** The streams of a device, in the native order. */
@@ -147,6 +75,30 @@ export interface ListOperand {
   readonly device: { readonly number: number };
 }
 
+/** Sees every call on its way: profiles, summaries and the search for NaN. */
+export interface CallWatcher {
+  before?(op: NativeOp, inputs: readonly (Operand | ListOperand | null)[]): void;
+  /** The call is queued under this number. */
+  after?(
+    op: NativeOp,
+    inputs: readonly (Operand | ListOperand | null)[],
+    outputs: readonly (Operand | null)[],
+    attrs: readonly number[],
+    sequence: number,
+  ): void;
+}
+/** Null where nobody watches: one comparison a call. */
+let watchers: readonly CallWatcher[] | null = null;
+
+/** Watches all calls of this thread until the function returned is called. Calls that a watcher makes itself are not shown to anyone. */
+export function watchCalls(watcher: CallWatcher): () => void {
+  watchers = [...(watchers ?? []), watcher];
+  return () => {
+    const rest = (watchers ?? []).filter((w) => w !== watcher);
+    watchers = rest.length ? rest : null;
+  };
+}
+
 /**
  * Queues one call and returns at once. Outputs without memory get it here, so out-of-memory is thrown by the call that asked.
  * @param inputs at most 8; `null` for an optional operand that is absent
@@ -159,6 +111,36 @@ export function run(
   outputs: readonly (Operand | null)[],
   attrs: readonly number[] = [],
   stream = 0,
+): void {
+  if (watchers === null) cross(op, inputs, outputs, attrs, stream);
+  else watched(watchers, op, inputs, outputs, attrs, stream);
+}
+
+function watched(
+  all: readonly CallWatcher[],
+  op: NativeOp,
+  inputs: readonly (Operand | ListOperand | null)[],
+  outputs: readonly (Operand | null)[],
+  attrs: readonly number[],
+  stream: number,
+): void {
+  watchers = null;
+  try {
+    for (const w of all) w.before?.(op, inputs);
+    cross(op, inputs, outputs, attrs, stream);
+    const number = sequence;
+    for (const w of all) w.after?.(op, inputs, outputs, attrs, number);
+  } finally {
+    watchers = all;
+  }
+}
+
+function cross(
+  op: NativeOp,
+  inputs: readonly (Operand | ListOperand | null)[],
+  outputs: readonly (Operand | null)[],
+  attrs: readonly number[],
+  stream: number,
 ): void {
   const n = addon ?? native();
   if (op.id < 0) resolve(op);
@@ -293,6 +275,20 @@ function awaited(start: (ticket: number) => void): Promise<number> {
 /** Resolves when everything queued on the stream so far is done; rejects with the first error raised on it since the last await. */
 export async function synchronize(stream: StreamName = 'compute', device = 0): Promise<void> {
   await awaited((ticket) => native().notify(streams[stream], ticket, device));
+}
+
+/** Notes when each of at most `capacity` calls a stream runs, until `endProfile`. */
+export function beginProfile(capacity: number, device: number): void {
+  for (const stream of Object.values(streams)) native().beginProfile(device, stream, capacity);
+}
+/** The notes of a device's streams, once all that was queued before is done. Rejects with the first error raised there. */
+export async function endProfile(device: number): Promise<Record<StreamName, StreamProfile>> {
+  const all = Object.values(streams);
+  const ends = await Promise.allSettled(all.map((s) => awaited((ticket) => native().endProfile(device, s, ticket))));
+  const read = (name: StreamName) => native().readProfile(device, streams[name]);
+  const profiles = { compute: read('compute'), copy: read('copy'), comm: read('comm') };
+  for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  return profiles;
 }
 
 /** One element as a number. */

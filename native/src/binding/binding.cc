@@ -38,6 +38,9 @@ Binding::Binding(Napi::Env env, Napi::Object exports) : environment_(std::make_u
   method("recordEvent", &Binding::recordEvent);
   method("waitEvent", &Binding::waitEvent);
   method("queues", &Binding::queues);
+  method("beginProfile", &Binding::beginProfile);
+  method("endProfile", &Binding::endProfile);
+  method("readProfile", &Binding::readProfile);
   method("abandon", &Binding::abandon);
   exports.Set("block", Napi::Float64Array::New(env, block::kSize, Napi::ArrayBuffer::New(env, block_.get(), block::kSize * sizeof(double)), 0));
   exports.Set("attach", Napi::Function::New(env, [this](const Napi::CallbackInfo& info) { attach(info); }));

@@ -2,6 +2,7 @@
 #pragma once
 #include <napi.h>
 
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -51,6 +52,9 @@ class Binding {
   Napi::Value waitEvent(const Napi::CallbackInfo& info);
   Napi::Value abandon(const Napi::CallbackInfo& info);
   Napi::Value queues(const Napi::CallbackInfo& info);
+  Napi::Value beginProfile(const Napi::CallbackInfo& info);
+  Napi::Value endProfile(const Napi::CallbackInfo& info);
+  Napi::Value readProfile(const Napi::CallbackInfo& info);
 
   void execute();
   void expect(Stream& stream, std::unique_ptr<Work> reply);
@@ -62,6 +66,7 @@ class Binding {
   napi_threadsafe_function notifier_ = nullptr;
   Napi::FunctionReference settled_;
   std::vector<std::shared_ptr<Event>> events_;
+  std::map<const Stream*, std::shared_ptr<Profile>> profiles_;
   int awaiting_ = 0;
 };
 

@@ -34,6 +34,7 @@ struct Reply : Work {
     // The function outlives the stream: the environment's hook joins the streams before Node closes it.
     if (napi_call_threadsafe_function(s.binding->notifier_, &s, napi_tsfn_nonblocking) == napi_ok) settlement.release();
   }
+  const char* name() const override { return "reply"; }
   virtual void fill(Settlement&) {}
   std::unique_ptr<Settlement> settlement;
 };

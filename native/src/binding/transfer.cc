@@ -25,6 +25,7 @@ struct Upload final : Work {
     if (size) std::memcpy(data.get(), from.data, size);
   }
   void run() override { stream.engine().copyIn(destination, data.get(), size); }
+  const char* name() const override { return "upload"; }
   Stream& stream;
   void* destination;
   size_t size;
@@ -36,6 +37,7 @@ struct Download final : Reply {
   void fill(Settlement& s) override {
     s.stream->engine().copyOut(s.destination, s.source, s.bytes);
   }
+  const char* name() const override { return "download"; }
 };
 
 struct ReadItem final : Reply {
@@ -45,6 +47,7 @@ struct ReadItem final : Reply {
     s.stream->engine().copyOut(element, s.source, sizeOf(s.dtype));
     s.value = readNumber(element, s.dtype);
   }
+  const char* name() const override { return "download"; }
 };
 
 /** Bytes between two devices, by way of host memory. */
@@ -65,6 +68,7 @@ struct Send final : Work {
     stream.engine().copyOut(parcel->data.get(), source, parcel->size);
     parcel->filled = true;
   }
+  const char* name() const override { return "send"; }
   std::shared_ptr<Parcel> parcel;
   Stream& stream;
   const void* source;
@@ -77,6 +81,7 @@ struct Receive final : Work {
     if (!parcel->filled) fail("the tensor to copy could not be computed on the device where it was: an await there tells why");
     stream.engine().copyIn(destination, parcel->data.get(), parcel->size);
   }
+  const char* name() const override { return "receive"; }
   std::shared_ptr<Parcel> parcel;
   Stream& stream;
   void* destination;
@@ -98,6 +103,7 @@ struct WaitForEvent final : Work {
     event->wait(stream.abandoned());
     stream.engine().wait(*event);
   }
+  const char* name() const override { return "wait"; }
   std::shared_ptr<Event> event;
   Stream& stream;
 };

@@ -27,6 +27,12 @@ class Engine {
   virtual void wait(const Event&) {}
   /** Does a call that has run mean work that is done? If not, `finish` tells. */
   virtual bool asynchronous() const { return false; }
+
+  // For profiles. A mark is a point in the device's own time; null where the host's clock tells.
+  virtual void* mark() { return nullptr; }
+  /** Nanoseconds from a mark to a later one, after `finish`. */
+  virtual int64_t between(void*, void*) { return 0; }
+  virtual void unmark(void*) {}
 };
 
 /** An error that belongs to an earlier call than the one in hand. */

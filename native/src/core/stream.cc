@@ -137,12 +137,10 @@ void Stream::execute(const Call& call, uint64_t position) {
     acknowledgedAt_.store(kNever, std::memory_order_relaxed);
   }
   try {
-    if (!call.op) {
-      std::unique_ptr<Work> work(static_cast<Work*>(call.context));
-      work->run();
-    } else if (!error_) {
-      engine_->execute(call);
-    }
+    if (profile_)
+      performTimed(call);
+    else
+      perform(call);
   } catch (const LateError& e) {
     raise(e.what(), e.op, e.sequence);
   } catch (const std::exception& e) {
@@ -150,6 +148,54 @@ void Stream::execute(const Call& call, uint64_t position) {
   } catch (...) {
     raise("unknown exception", call.op, call.sequence);
   }
+}
+
+void Stream::perform(const Call& call) {
+  if (!call.op) {
+    std::unique_ptr<Work> work(static_cast<Work*>(call.context));
+    work->run();
+  } else if (!error_) {
+    engine_->execute(call);
+  }
+}
+
+void Stream::performTimed(const Call& call) {
+  const std::shared_ptr<Profile> profile = profile_;  // the call may be the one that ends it
+  if (profile->full()) {
+    ++profile->dropped;
+    return perform(call);
+  }
+  Span span{call.op ? call.op->name : static_cast<Work*>(call.context)->name(), call.op ? call.sequence : 0, nanoseconds(), 0, nullptr, nullptr};
+  span.from = engine_->mark();
+  perform(call);
+  if (profile_ != profile) return engine_->unmark(span.from);
+  span.to = engine_->mark();
+  span.end = nanoseconds();
+  profile->add(span);
+}
+
+void Stream::beginProfile(std::shared_ptr<Profile> profile) {
+  engine_->finish();
+  profile->base = engine_->mark();
+  profile->started = nanoseconds();
+  profile_ = std::move(profile);
+}
+
+void Stream::endProfile() {
+  const std::shared_ptr<Profile> profile = std::move(profile_);
+  profile_ = nullptr;
+  if (!profile) return;
+  settle();
+  profile->ended = nanoseconds();
+  if (!profile->base) return;
+  for (Span& s : profile->spans) {
+    if (!s.from || !s.to) continue;
+    s.begin = profile->started + engine_->between(profile->base, s.from);
+    s.end = s.begin + engine_->between(s.from, s.to);
+    engine_->unmark(s.from);
+    engine_->unmark(s.to);
+  }
+  engine_->unmark(profile->base);
 }
 
 void Stream::raise(const char* what, const Op* op, uint64_t sequence) {

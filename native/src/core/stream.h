@@ -10,6 +10,7 @@
 
 #include "core/call.h"
 #include "core/engine.h"
+#include "core/profile.h"
 
 namespace anneal {
 
@@ -30,6 +31,8 @@ struct StreamError {
 /** The stream's own work (copies, events, replies). Done on the stream or dropped with it; deleted either way. */
 struct Work {
   virtual void run() = 0;
+  /** What a profile calls it. */
+  virtual const char* name() const { return "bookkeeping"; }
   virtual ~Work() = default;
 };
 
@@ -68,6 +71,9 @@ class Stream {
   std::shared_ptr<const StreamError> settle();
   /** JavaScript has seen the error: calls queued from now on run again. */
   void acknowledge(const StreamError& error);
+  /** From here to `endProfile` the times of all that runs are noted. On the stream's thread. */
+  void beginProfile(std::shared_ptr<Profile> profile);
+  void endProfile();
 
   /** Asks the stream to stop after the current kernel. */
   void stop();
@@ -87,6 +93,8 @@ class Stream {
   const Call& peek();
   void loop();
   void execute(const Call& call, uint64_t position);
+  void perform(const Call& call);
+  void performTimed(const Call& call);
   void raise(const char* what, const Op* op, uint64_t sequence);
   bool waitForWork(uint64_t seen);
   void drop();
@@ -110,6 +118,7 @@ class Stream {
   uint64_t errors_ = 0;
   bool unusable_ = false;
   std::shared_ptr<const StreamError> error_;
+  std::shared_ptr<Profile> profile_;
   std::thread thread_;
 };
 

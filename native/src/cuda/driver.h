@@ -59,6 +59,7 @@ struct Unavailable : std::runtime_error {
   F(eventRecord, "cuEventRecord", (EventHandle, StreamHandle))                                                                 \
   F(eventSynchronize, "cuEventSynchronize", (EventHandle))                                                                     \
   F(eventDestroy, "cuEventDestroy_v2", (EventHandle))                                                                          \
+  F(eventElapsedTime, "cuEventElapsedTime", (float* milliseconds, EventHandle from, EventHandle to))                           \
   F(launchKernel, "cuLaunchKernel",                                                                                            \
     (FunctionHandle, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, StreamHandle, \
      void** arguments, void** extra))

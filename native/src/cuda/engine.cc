@@ -107,6 +107,22 @@ class CudaEngine final : public Engine, public Launcher {
     if (void* h = e.native()) d_.check(d_.streamWaitEvent(stream_, static_cast<EventHandle>(h), 0), "cuStreamWaitEvent");
   }
 
+  void* mark() override {
+    EventHandle h = nullptr;
+    d_.check(d_.eventCreate(&h, 0), "cuEventCreate");
+    d_.check(d_.eventRecord(h, stream_), "cuEventRecord");
+    return h;
+  }
+  /** 0 where the driver cannot tell, after an error on the GPU. */
+  int64_t between(void* from, void* to) override {
+    float milliseconds = 0;
+    if (d_.eventElapsedTime(&milliseconds, static_cast<EventHandle>(from), static_cast<EventHandle>(to))) return 0;
+    return static_cast<int64_t>(static_cast<double>(milliseconds) * 1e6);
+  }
+  void unmark(void* mark) override {
+    if (mark) d_.eventDestroy(static_cast<EventHandle>(mark));
+  }
+
   // ---- what launchers use -----------------------------------------------------------------------------------------------------
 
   void* scratch(int64_t bytes, int slot) override { return grown(scratch_, slot, bytes).data; }
