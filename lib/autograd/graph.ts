@@ -2,6 +2,7 @@ import { DTypeError, describe, GraphError, ShapeError } from '../native/errors.t
 import { current, enter, restore, type ScopeRecord } from '../tensor/context.ts';
 import { type Shape, sameShape, show } from '../tensor/shape.ts';
 import { type Storage, type TapeNode, Tensor } from '../tensor/tensor.ts';
+import { hooked, leafHooks, type OutputHooks } from './hooks.ts';
 
 /** What a backward rule gets besides the gradient. */
 export interface Backward {
@@ -54,6 +55,8 @@ class Node implements TapeNode {
   /** Gradients of the outputs that have arrived in this walk. */
   readonly grads: (Tensor | undefined)[];
   pass = 0;
+  /** Of tensor.registerHook, by output. */
+  hooks: OutputHooks | null = null;
   #saved: readonly Tensor[] | null;
   readonly #memory: Retained[];
 
@@ -116,6 +119,22 @@ class Node implements TapeNode {
   }
 }
 
+/** Sees what goes on the tape and what comes back: summaries and the search for NaN. */
+export interface TapeWatcher {
+  recorded?(node: TapeNode, saved: readonly Tensor[]): void;
+  /** Around the node's backward rule. */
+  entering?(node: TapeNode): void;
+  left?(node: TapeNode): void;
+}
+let watcher: TapeWatcher | null = null;
+
+/** Makes `w` the watcher of this thread's tape (null: none); returns the one before. */
+export function watchTape(w: TapeWatcher | null): TapeWatcher | null {
+  const before = watcher;
+  watcher = w;
+  return before;
+}
+
 const wanted = (inputs: readonly Tensor[]): boolean => {
   for (let i = 0; i < inputs.length; i++) if ((inputs[i] as Tensor).tracked) return true;
   return false;
@@ -144,6 +163,7 @@ export function record(
     t.node = node;
     t.output = i;
   }
+  if (watcher !== null) watcher.recorded?.(node, saved);
 }
 
 // Sums of gradients and conversions to a leaf's dtype are ops, and this room knows none: lib/ops/define.ts provides them.
@@ -216,8 +236,13 @@ function sweep(walk: ScopeRecord): void {
   walk.tensors.clear();
 }
 
+/** One walk: what is made in it, and the gradients of leaves with hooks, which wait for its end. */
+interface Walk extends ScopeRecord {
+  readonly leaves: Map<Tensor, Tensor>;
+}
+
 /** What a rule may ask for. */
-function helper(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined): Backward {
+function helper(node: Node, walk: Walk, observe: LeafObserver | undefined): Backward {
   const needs = (i: number) => {
     const edge = node.edges[i];
     return edge !== undefined && (edge.source !== null || edge.leaf !== null);
@@ -225,7 +250,7 @@ function helper(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined
   const take: Backward['take'] = (i, like) => {
     const { source, leaf, output } = node.edges[i] as Edge;
     const have = source ? source.grads[output] : leaf?.grad;
-    if (!have || !exclusive(have)) return undefined;
+    if (!have || !exclusive(have) || (leaf && leafHooks(leaf))) return undefined;
     if (like && (have.dtype !== like.dtype || have.format !== like.format)) return undefined;
     if (source) source.grads[output] = undefined;
     else if (leaf) leaf.grad = null;
@@ -240,7 +265,7 @@ function helper(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined
  * replaced by another over the same memory. All that the rule made and did not return is freed here, so that a gradient passed through
  * unchanged is nobody else's.
  */
-function results(node: Node, walk: ScopeRecord, needs: (i: number) => boolean, found: ReturnType<Vjp>): (Tensor | null)[] {
+function results(node: Node, walk: Walk, needs: (i: number) => boolean, found: ReturnType<Vjp>): (Tensor | null)[] {
   const given = node.edges.map(({ shape }, i) => {
     const grad = found[i];
     if (!grad || !needs(i)) return null;
@@ -254,20 +279,35 @@ function results(node: Node, walk: ScopeRecord, needs: (i: number) => boolean, f
   return given;
 }
 
-function step(node: Node, walk: ScopeRecord, observe: LeafObserver | undefined): void {
+function step(node: Node, walk: Walk, observe: LeafObserver | undefined): void {
   const back = helper(node, walk, observe);
   const incoming = node.takeGrads();
   for (const t of incoming) if (t) walk.tensors.add(t);
+  if (watcher !== null) watcher.entering?.(node);
+  if (node.hooks !== null) for (const [i, list] of node.hooks) if (incoming[i]) incoming[i] = hooked(list.all, incoming[i], walk);
   const given = results(node, walk, back.needs, node.vjp(incoming, node.take(), back));
+  if (watcher !== null) watcher.left?.(node);
   for (let i = 0; i < given.length; i++) {
     const grad = given[i];
     if (!grad) continue;
     const { source, leaf, output } = node.edges[i] as Edge;
     if (source) source.grads[output] = pend(accumulate(source.grads[output], grad), walk);
+    else if (leaf && leafHooks(leaf)) walk.leaves.set(leaf, pend(accumulate(walk.leaves.get(leaf), grad), walk));
     else if (leaf) {
       deposit(leaf, grad, walk);
       observe?.(leaf);
     }
+  }
+}
+
+/** Leaves with hooks get their gradients when the walk has summed them. */
+function finishLeaves(walk: Walk, observe: LeafObserver | undefined): void {
+  for (const [leaf, grad] of walk.leaves) {
+    walk.leaves.delete(leaf);
+    walk.tensors.add(grad);
+    deposit(leaf, pend(hooked(leafHooks(leaf) ?? [], grad, walk), walk), walk);
+    sweep(walk);
+    observe?.(leaf);
   }
 }
 
@@ -297,7 +337,7 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
 export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver): void {
   const node = root.node as Node;
   // What a rule makes and does not return is freed as soon as the rule is done.
-  const walk: ScopeRecord = { tensors: new Set(), nodes: new Set() };
+  const walk: Walk = { tensors: new Set(), nodes: new Set(), leaves: new Map() };
   const before = enter({ grad: false, scope: walk, precision: 'f32' });
   const nodes = order(node);
   try {
@@ -307,9 +347,11 @@ export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
       else n.release();
       sweep(walk);
     }
+    finishLeaves(walk, observe);
   } finally {
     restore(before);
     sweep(walk);
+    for (const g of walk.leaves.values()) g.dispose();
     for (const n of nodes) for (const g of n.takeGrads()) g?.dispose();
   }
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { CheckpointError, ConfigError, checkOptions } from '../native/errors.ts';
 import { run } from '../native/run.ts';
 import { cast, checkShapeIs, checkTensor, dense, nativeOp } from '../ops/define.ts';
@@ -6,6 +7,8 @@ import { type Device, type DeviceName, device } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { checkInitial, Parameter, Tensor } from '../tensor/tensor.ts';
+import { drawTree, options } from './describe.ts';
+import { type BackwardHook, type ForwardHook, type ForwardPreHook, type HookHandle, registerHook } from './hooks.ts';
 
 /** A tensor that belongs to a module's state but is not trained: running statistics, say. */
 export class Buffer extends Tensor {
@@ -171,6 +174,37 @@ export abstract class Module {
     for (const p of this.parameters()) p.unfreeze();
     return this;
   }
+  /**
+   * Calls `hook(module, inputs)` before every `forward` of this module; what it returns takes the inputs' place. As PyTorch's. Modules that are hooked
+   * run by themselves where a layer otherwise runs two in one pass.
+   */
+  registerForwardPreHook(hook: ForwardPreHook<this>): HookHandle {
+    return registerHook(this, 'pre', 'registerForwardPreHook', hook as ForwardPreHook);
+  }
+  /** Calls `hook(module, inputs, output)` after every `forward`; what it returns, unless undefined, takes the output's place. */
+  registerForwardHook(hook: ForwardHook<this>): HookHandle {
+    return registerHook(this, 'post', 'registerForwardHook', hook as ForwardHook);
+  }
+  /**
+   * Calls `hook(module, gradInput, gradOutput)` when backward has passed the module: gradients of forward's arguments (null where one is no tensor or
+   * wants none) and of the tensors it returned. What the hook returns takes the place of gradInput. For one call of `forward` each.
+   */
+  registerFullBackwardHook(hook: BackwardHook<this>): HookHandle {
+    return registerHook(this, 'back', 'registerFullBackwardHook', hook as BackwardHook);
+  }
+
+  /** What stands in the brackets behind the module's name when it is printed. Default: its fields, and its parameters' shapes. */
+  extraRepr(): string {
+    return options(this);
+  }
+  /** The module and all below it as an indented tree; equal neighbours are folded. */
+  toString(): string {
+    return drawTree(this);
+  }
+  [inspect.custom](): string {
+    return drawTree(this);
+  }
+
   /** Drops the gradients. */
   zeroGrad(): void {
     for (const p of this.parameters()) {

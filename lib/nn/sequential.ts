@@ -1,6 +1,7 @@
 import { ConfigError, checkFunction } from '../native/errors.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { ReLU } from './activation.ts';
+import { isWatched } from './hooks.ts';
 import { type Member, Module } from './module.ts';
 
 /** A layer from one tensor to one tensor. */
@@ -28,7 +29,8 @@ export class Sequential extends Module {
     let y = x;
     for (let i = 0; i < this.layers.length; i++) {
       const layer = this.layers[i] as Layer;
-      if (fusible(layer) && this.layers[i + 1] instanceof ReLU) {
+      const next = this.layers[i + 1];
+      if (fusible(layer) && next instanceof ReLU && !isWatched(layer) && !isWatched(next)) {
         y = layer.forwardRelu(y);
         i++;
       } else {
