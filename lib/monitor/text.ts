@@ -116,3 +116,41 @@ function colorCell(top: number, bottom: number): string {
   const code = (v: number) => (Number.isNaN(v) ? 196 : 232 + Math.round(v * 23));
   return `\x1b[38;5;${code(top)};48;5;${code(bottom)}m▀`;
 }
+
+/** Bytes as 512 B, 3.0 KB, 14 MB, 2.1 GB: of 1024 each. */
+export function formatBytes(bytes: number): string {
+  let [v, unit] = [bytes, 0];
+  while (v >= 1024 && unit < 4) {
+    v /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || v >= 10 ? v.toFixed(0) : v.toFixed(1)} ${['B', 'KB', 'MB', 'GB', 'TB'][unit]}`;
+}
+
+/** A count as 950, 12.3 k, 4.56 M, 1.23 G: of 1000 each. */
+export function formatCount(n: number): string {
+  let [v, unit] = [n, 0];
+  while (v >= 1000 && unit < 4) {
+    v /= 1000;
+    unit++;
+  }
+  return unit === 0 ? String(Math.round(v)) : `${v.toPrecision(3)} ${['', 'k', 'M', 'G', 'T'][unit]}`;
+}
+
+/** Columns of text, the first `left` of them flush left, the others right, under a rule; `total` below another. */
+export function table(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  total: readonly string[] | null,
+  left: number,
+): string {
+  const all = [head, ...rows, ...(total ? [total] : [])];
+  const widths = head.map((_, c) => all.reduce((w, row) => Math.max(w, (row[c] as string).length), 0));
+  const line = (row: readonly string[]) =>
+    row
+      .map((text, c) => (c < left ? text.padEnd(widths[c] as number) : text.padStart(widths[c] as number)))
+      .join('  ')
+      .trimEnd();
+  const rule = '-'.repeat(widths.reduce((a, b) => a + b + 2, -2));
+  return [line(head), rule, ...rows.map(line), ...(total ? [rule, line(total)] : [])].join('\n');
+}
