@@ -20,17 +20,24 @@ export {
 export type { MemoryStats, QueueStats, StreamName } from './native/run.ts';
 export * as nn from './nn/index.ts';
 export { type AttentionOptions, attention, type PackedAttentionOptions, packedAttention } from './ops/attention.ts';
+export { type BiasedAttentionOptions, biasedAttention } from './ops/attention-bias.ts';
 export { add, div, eq, ge, gt, le, lt, maximum, minimum, mul, ne, type Operand, pow, sub } from './ops/binary.ts';
 export { type Conv2dOptions, conv2d } from './ops/conv.ts';
 export { type Conv1dOptions, type Conv3dOptions, conv1d, conv3d } from './ops/conv-nd.ts';
-export { type ConvTranspose1dOptions, type ConvTranspose2dOptions, convTranspose1d, convTranspose2d } from './ops/conv-transpose.ts';
+export {
+  type ConvTranspose1dOptions,
+  type ConvTranspose2dOptions,
+  convTranspose1d,
+  convTranspose2d,
+} from './ops/conv-transpose.ts';
 export { arange, type CreateOptions, full, ones, zeros, zerosLike } from './ops/create.ts';
 export { type CustomOp, cast, defineOp } from './ops/define.ts';
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts';
+export { type EmbeddingBagOptions, embeddingBag } from './ops/embedding-bag.ts';
 export { type FeedForwardOptions, feedForward } from './ops/feedforward.ts';
 export { broadcastTo, concat, flip, narrow, pad, permute, split, stack, transpose } from './ops/index.ts';
 export { type LinearOptions, linear } from './ops/linear.ts';
-export * as losses from './ops/loss.ts';
+export * as losses from './ops/losses/index.ts';
 export { type MatmulOptions, matmul } from './ops/matmul.ts';
 export {
   type BatchNormOptions,
@@ -56,6 +63,15 @@ export {
   pixelShuffle,
   pixelUnshuffle,
 } from './ops/pool-nd.ts';
+export {
+  alibi,
+  alibiSlopes,
+  type PositionOptions,
+  type RotaryOptions,
+  rotary,
+  rotaryTables,
+  sinusoidalPositions,
+} from './ops/positions.ts';
 export {
   bernoulli,
   type DropoutOptions,

@@ -4,59 +4,27 @@ import { add } from '../ops/binary.ts';
 import { checkNumber, checkTensor } from '../ops/define.ts';
 import { feedForward } from '../ops/feedforward.ts';
 import { linear } from '../ops/linear.ts';
-import { checkApproximate } from '../ops/unary.ts';
+import { checkApproximate, gelu } from '../ops/unary.ts';
 import { show } from '../tensor/shape.ts';
-import { Parameter, type Tensor } from '../tensor/tensor.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { Dropout } from './dropout.ts';
-import * as init from './init.ts';
 import { checkCount, Linear } from './linear.ts';
 import { Module } from './module.ts';
 import { LayerNorm } from './norm.ts';
 
-function checkHeads(where: string, dim: number, heads: number): void {
+export function checkHeads(where: string, dim: number, heads: number): void {
   checkCount(where, 'embedDim', dim);
   checkCount(where, 'numHeads', heads);
   if (dim % heads) throw new ConfigError(`${where}: numHeads ${heads} must divide embedDim ${dim}`);
 }
 
-function checkInput(where: string, x: Tensor, dim: number): void {
+export function checkInput(where: string, x: Tensor, dim: number): void {
   checkTensor(where, x);
   if (x.ndim !== 3 || x.shape[2] !== dim) throw new ShapeError(`${where}: x must be [batch, time, ${dim}], got ${show(x.shape)}`);
 }
 
-export interface MultiheadAttentionOptions {
-  /** A position attends only to itself and what came before. Default false. */
-  causal?: boolean;
-  bias?: boolean;
-}
-
-/** Self-attention, batch first: [B, T, C] to [B, T, C]. State as PyTorch's nn.MultiheadAttention: in_proj_weight [3C, C], out_proj. */
-export class MultiheadAttention extends Module {
-  inProjWeight: Parameter;
-  inProjBias: Parameter | null;
-  outProj: Linear;
-  readonly embedDim: number;
-  readonly numHeads: number;
-  readonly causal: boolean;
-  constructor(embedDim: number, numHeads: number, options: MultiheadAttentionOptions = {}) {
-    super();
-    checkOptions('MultiheadAttention', options, ['causal', 'bias']);
-    checkHeads('MultiheadAttention', embedDim, numHeads);
-    const bias = options.bias ?? true;
-    this.inProjWeight = new Parameter(init.xavierUniform([3 * embedDim, embedDim]));
-    this.inProjBias = bias ? new Parameter(init.zeros([3 * embedDim])) : null;
-    this.outProj = new Linear(embedDim, embedDim, { bias });
-    if (bias) this.outProj.bias = new Parameter(init.zeros([embedDim]));
-    this.embedDim = embedDim;
-    this.numHeads = numHeads;
-    this.causal = options.causal ?? false;
-  }
-  forward(x: Tensor): Tensor {
-    checkInput('MultiheadAttention', x, this.embedDim);
-    const qkv = linear(x, this.inProjWeight, this.inProjBias);
-    return this.outProj.forward(packedAttention(qkv, { heads: this.numHeads, causal: this.causal }));
-  }
-}
+/** A layer's own product may take a residual in its pass, if nothing (an adapter, say) has put itself in the layer's place. */
+const plain = (layer: Linear): boolean => layer.forward === Linear.prototype.forward && layer.activation === 'none';
 
 /** Attention with one projection to q, k, v and one back; keys 'qkv' and 'proj' as in GPT-2 ports. */
 class SelfAttention extends Module {
@@ -74,7 +42,8 @@ class SelfAttention extends Module {
   /** With `residual`, the sum happens inside the last product's pass. */
   forward(x: Tensor, residual?: Tensor): Tensor {
     const y = packedAttention(this.qkv.forward(x), { heads: this.heads, causal: this.causal });
-    return linear(y, this.proj.weight, this.proj.bias, residual ? { residual } : {});
+    if (residual && plain(this.proj)) return linear(y, this.proj.weight, this.proj.bias, { residual });
+    return residual ? add(residual, this.proj.forward(y)) : this.proj.forward(y);
   }
 }
 
@@ -90,8 +59,10 @@ class FeedForward extends Module {
   }
   /** With `residual`, the sum happens inside the last product's pass. */
   forward(x: Tensor, residual?: Tensor): Tensor {
-    const { approximate } = this;
-    return feedForward(x, this.up, this.down, residual ? { approximate, residual } : { approximate });
+    const { approximate, up, down } = this;
+    if (plain(up) && plain(down)) return feedForward(x, up, down, residual ? { approximate, residual } : { approximate });
+    const y = down.forward(gelu(up.forward(x), { approximate }));
+    return residual ? add(residual, y) : y;
   }
 }
 

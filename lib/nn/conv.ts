@@ -3,7 +3,7 @@ import { conv2d, pair } from '../ops/conv.ts';
 import { avgPool2d, maxPool2d } from '../ops/pool.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
-import { checkCount } from './linear.ts';
+import { checkActivation, checkCount } from './linear.ts';
 import { Module } from './module.ts';
 
 /** One number for both directions, or [height, width]. */
@@ -16,16 +16,18 @@ export interface Conv2dOptions {
   dilation?: Pair;
   groups?: number;
   bias?: boolean;
+  /** Applied to the result inside the convolution's own pass. Default 'none'. */
+  activation?: 'none' | 'relu';
 }
 
 /** Convolution [N, C, H, W] to [N, O, H', W']. Weight [O, C / groups, KH, KW]; starts as PyTorch's: U(+-1/sqrt(fan in)). */
 export class Conv2d extends Module {
   weight: Parameter;
   bias: Parameter | null;
-  readonly options: { stride: Pair; padding: Pair; dilation: Pair; groups: number };
+  readonly options: { stride: Pair; padding: Pair; dilation: Pair; groups: number; activation: 'none' | 'relu' };
   constructor(inChannels: number, outChannels: number, options: Conv2dOptions) {
     super();
-    checkOptions('Conv2d', options, ['kernelSize', 'stride', 'padding', 'dilation', 'groups', 'bias']);
+    checkOptions('Conv2d', options, ['kernelSize', 'stride', 'padding', 'dilation', 'groups', 'bias', 'activation']);
     if (options?.kernelSize === undefined)
       throw new ConfigError('Conv2d: kernelSize is missing, for example new Conv2d(1, 32, { kernelSize: 3 })');
     const { kernelSize, stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
@@ -42,7 +44,8 @@ export class Conv2d extends Module {
     pair('Conv2d', 'stride', stride, 1);
     pair('Conv2d', 'padding', padding, 0);
     pair('Conv2d', 'dilation', dilation, 1);
-    this.options = { stride, padding, dilation, groups };
+    const activation = checkActivation('Conv2d', options.activation, ['none', 'relu']);
+    this.options = { stride, padding, dilation, groups, activation };
   }
   forward(x: Tensor): Tensor {
     return conv2d(x, this.weight, this.bias, this.options);

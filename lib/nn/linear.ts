@@ -3,6 +3,7 @@ import { zeros } from '../ops/create.ts';
 import { embedding } from '../ops/embedding.ts';
 import { linear } from '../ops/linear.ts';
 import { where } from '../ops/select.ts';
+import { relu } from '../ops/unary.ts';
 import { flatten } from '../ops/view.ts';
 import { noGrad } from '../tensor/context.ts';
 import { tensor } from '../tensor/create.ts';
@@ -18,13 +19,29 @@ export function checkCount(where: string, name: string, value: number): number {
   return value;
 }
 
+/** One of an option's words, the first by default. */
+export function checkActivation<const A extends string>(where: string, value: A | undefined, words: readonly [A, ...A[]]): A {
+  const given = value ?? words[0];
+  if (!words.includes(given))
+    throw new ConfigError(`${where}: activation must be ${words.map((w) => `'${w}'`).join(' or ')}, got ${describe(given)}`);
+  return given;
+}
+
+export interface LinearLayerOptions {
+  bias?: boolean;
+  /** Applied to the result; relu happens inside the product's own pass, gelu is the exact one. Default 'none'. */
+  activation?: 'none' | 'relu' | 'gelu';
+}
+
 /** y = x W^T + b: [..., inFeatures] to [..., outFeatures]. Weight [out, in]; both start as U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default. */
 export class Linear extends Module {
   weight: Parameter;
   bias: Parameter | null;
-  constructor(inFeatures: number, outFeatures: number, options: { bias?: boolean } = {}) {
+  readonly activation: 'none' | 'relu' | 'gelu';
+  constructor(inFeatures: number, outFeatures: number, options: LinearLayerOptions = {}) {
     super();
-    checkOptions('Linear', options, ['bias']);
+    checkOptions('Linear', options, ['bias', 'activation']);
+    this.activation = checkActivation('Linear', options.activation, ['none', 'relu', 'gelu']);
     checkCount('Linear', 'inFeatures', inFeatures);
     checkCount('Linear', 'outFeatures', outFeatures);
     const bound = 1 / Math.sqrt(inFeatures);
@@ -32,11 +49,15 @@ export class Linear extends Module {
     this.bias = (options.bias ?? true) ? new Parameter(init.uniform([outFeatures], bound)) : null;
   }
   forward(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias);
+    return linear(x, this.weight, this.bias, { activation: this.activation });
+  }
+  override extraRepr(): string {
+    const [out, input] = this.weight.shape;
+    return `in ${input}, out ${out}, ${this.bias ? 'bias' : 'no bias'}`;
   }
   /** relu(forward(x)) in one pass; Sequential uses it. */
   forwardRelu(x: Tensor): Tensor {
-    return linear(x, this.weight, this.bias, { activation: 'relu' });
+    return this.activation === 'gelu' ? relu(this.forward(x)) : linear(x, this.weight, this.bias, { activation: 'relu' });
   }
 }
 

@@ -20,6 +20,7 @@ export const families = [
   'models',
   'layers',
   'recurrent',
+  'losses',
 ] as const;
 export type GoldenFamily = (typeof families)[number];
 

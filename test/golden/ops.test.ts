@@ -13,6 +13,7 @@ const families: readonly GoldenFamily[] = [
   'loss',
   'index',
   'layers',
+  'losses',
 ];
 const ops = await loadOps();
 const present = (c: OpCase) => ops.functions.has(c.op);

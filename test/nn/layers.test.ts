@@ -150,7 +150,7 @@ describe('starts, as PyTorch’s', () => {
     const state = await valuesOf(new nn.BatchNorm2d(2).stateDict());
     expect(Object.fromEntries(state)).toEqual({ weight: [1, 1], bias: [0, 0], running_mean: [0, 0], running_var: [1, 1] });
     const attention = new nn.MultiheadAttention(64, 4);
-    const { most } = await spread(attention.inProjWeight);
+    const { most } = await spread(attention.inProjWeight as Tensor);
     expect(most / Math.sqrt(6 / (64 + 192))).toBeCloseTo(1, 1);
     expect((await spread(attention.inProjBias as Tensor)).most).toBe(0);
     expect((await spread(attention.outProj.bias as Tensor)).most).toBe(0);

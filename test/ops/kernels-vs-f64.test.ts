@@ -20,6 +20,7 @@ const families: readonly GoldenFamily[] = [
   'loss',
   'index',
   'layers',
+  'losses',
 ];
 
 /** Vectors of parameters and statistics stay f32 beside 16-bit activations. */
