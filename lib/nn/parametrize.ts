@@ -138,14 +138,14 @@ class SpectralNorm extends Parametrization {
     const axes = [this.dim, ...w.shape.map((_, i) => i).filter((i) => i !== this.dim)];
     return reshape(this.dim === 0 ? w : permute(w, axes), [w.shape[this.dim] as number, -1]);
   }
-  /** Steps of the power method: v = W^T u, u = W v, each of length 1. */
+  /** Steps of the power method: u = W v, v = W^T u, each of length 1. */
   #improve(steps: number): void {
     scope(() =>
       noGrad(() => {
         const w = this.#matrix();
         for (let i = 0; i < steps; i++) {
-          assign(this.v, this.#unit(matmul(this.u, w)));
           assign(this.u, this.#unit(matmul(w, this.v)));
+          assign(this.v, this.#unit(matmul(this.u, w)));
         }
       }),
     );

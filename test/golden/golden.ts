@@ -21,6 +21,7 @@ export const families = [
   'layers',
   'recurrent',
   'losses',
+  'layer_modules',
 ] as const;
 export type GoldenFamily = (typeof families)[number];
 

@@ -15,15 +15,38 @@ const positional: { readonly [name: string]: readonly string[] } = {
   LSTM: ['inputSize', 'hiddenSize'],
   GRU: ['inputSize', 'hiddenSize'],
   RNN: ['inputSize', 'hiddenSize'],
+  Conv1d: ['inChannels', 'outChannels'],
+  Conv2d: ['inChannels', 'outChannels'],
+  Conv3d: ['inChannels', 'outChannels'],
+  ConvTranspose1d: ['inChannels', 'outChannels'],
+  ConvTranspose2d: ['inChannels', 'outChannels'],
+  InstanceNorm1d: ['numFeatures'],
+  InstanceNorm2d: ['numFeatures'],
+  MultiheadAttention: ['embedDim', 'numHeads'],
+  Linear: ['inFeatures', 'outFeatures'],
+  PReLU: ['numParameters'],
+  EmbeddingBag: ['count', 'dim'],
 };
 
 type Layer = nn.Module & { forward(...inputs: unknown[]): Tensor | Record<string, Tensor> };
 
-function make(c: ModuleCase): Layer {
-  const name = c.op.slice('nn.'.length);
+/** Functions that change a layer: attributes that are the layer's, and those that are their own options. */
+const changes: { readonly [name: string]: readonly string[] } = { weightNorm: ['dim'], spectralNorm: ['iterations', 'dim'] };
+
+function changed(name: string, attrs: Record<string, unknown>): Layer {
+  const { layer, ...rest } = attrs;
+  const own = Object.fromEntries(Object.entries(rest).filter(([key]) => changes[name]?.includes(key)));
+  const others = Object.fromEntries(Object.entries(rest).filter(([key]) => !changes[name]?.includes(key)));
+  const change = (nn as unknown as Record<string, (layer: Layer, options: object) => Layer>)[name] as (l: Layer, o: object) => Layer;
+  return change(make(`nn.${layer}`, others), own);
+}
+
+function make(op: string, attrs: Record<string, unknown>): Layer {
+  const name = op.slice('nn.'.length);
+  if (name in changes) return changed(name, attrs);
   const Kind = (nn as unknown as Record<string, new (...args: unknown[]) => Layer>)[name];
   if (!Kind) throw new Error(`missing module: lib/nn/index.ts exports no ${name}`);
-  const options: Record<string, unknown> = { ...c.attrs };
+  const options: Record<string, unknown> = { ...attrs };
   const first = (positional[name] ?? []).map((key) => {
     const value = options[key];
     delete options[key];
@@ -42,7 +65,7 @@ async function run(golden: Golden, c: ModuleCase): Promise<void> {
     const values = { shape: actual.shape, data: await actual.data() };
     expectClose(`${c.name}: ${role}`, values, golden.tensor(`${c.name}/${role}`), limit);
   };
-  const module = make(c);
+  const module = make(c.op, { ...c.attrs });
   module.loadStateDict(new Map(golden.keys(c, 'state.').map((key) => [key, stored(`state.${key}`)])));
   module.train(c.training);
   const options: Record<string, Tensor> = {};
@@ -63,7 +86,7 @@ async function run(golden: Golden, c: ModuleCase): Promise<void> {
   for (const key of golden.keys(c, 'after.')) await close(`after.${key}`, state.get(key), FORWARD);
 }
 
-for (const family of ['recurrent'] as const) {
+for (const family of ['recurrent', 'layer_modules'] as const) {
   const golden = loadGolden(family);
   describe(family, () => {
     for (const c of golden.cases as readonly ModuleCase[]) test(c.name, () => scope.run(() => run(golden, c)));

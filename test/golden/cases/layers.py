@@ -93,8 +93,102 @@ def pools(family):
         family.op(f'pixelUnshuffle/{factor}', 'pixelUnshuffle', lambda a, r=factor: F.pixel_unshuffle(a, r), [x], {'factor': factor})
 
 
+# ---- positions, biases, bags --------------------------------------------------------------------------------------------------
+
+
+def angles(t, dim, base=10000.0, offset=0):
+    i = torch.arange(t, dtype=torch.float64)[:, None] + offset
+    return i * base ** (-2 * torch.arange(dim // 2, dtype=torch.float64) / dim)
+
+
+def rotary(attrs):
+    """Su et al. 2021; halves as in GPT-NeoX and LLaMA, neighbours as in the paper and GPT-J."""
+
+    def fn(x):
+        t, width = x.shape[-2:]
+        dim = attrs.get('dim', width)
+        a = angles(t, dim, attrs.get('base', 10000.0), attrs.get('offset', 0)).to(x.dtype)
+        turning, rest = x[..., :dim], x[..., dim:]
+        if attrs.get('interleaved'):
+            z = torch.view_as_complex(turning.reshape(*turning.shape[:-1], dim // 2, 2).contiguous())
+            turned = torch.view_as_real(z * torch.polar(torch.ones_like(a), a)).reshape(turning.shape)
+        else:
+            p, q = turning.chunk(2, -1)
+            turned = torch.cat([p * a.cos() - q * a.sin(), q * a.cos() + p * a.sin()], -1)
+        return torch.cat([turned, rest], -1)
+
+    return fn
+
+
+def attentions(family):
+    for name, shape, attrs in [
+        ('plain', (2, 3, 5, 8), {}),
+        ('one', (1, 1, 1, 2), {}),
+        ('interleaved', (2, 2, 7, 6), {'interleaved': True}),
+        ('part', (1, 2, 4, 10), {'dim': 4, 'base': 500}),
+        ('offset', (2, 3, 8), {'offset': 33}),
+    ]:
+        family.op(f'rotary/{name}', 'rotary', rotary(attrs), [Random(f'layers/rotary/{name}').normal(*shape)], attrs)
+
+    def attend(attrs):
+        def fn(q, k, v, bias, mask=None):
+            bias = bias.expand(*q.shape[:3], k.shape[2])
+            if attrs.get('causal'):
+                allowed = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
+                mask = allowed if mask is None else mask & allowed
+            if mask is not None:
+                bias = bias.masked_fill(~mask, float('-inf'))
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=attrs.get('scale'))
+
+        return fn
+
+    for name, q, k, bias, attrs, masked in [
+        ('heads', (2, 3, 5, 4), (2, 3, 7, 4), (3, 5, 7), {}, False),
+        ('causal', (1, 2, 4, 3), (1, 2, 6, 3), (1, 1, 4, 6), {'causal': True, 'scale': 0.3}, False),
+        ('masked', (2, 2, 5, 3), (2, 2, 5, 3), (2, 5, 5), {'causal': True}, True),
+        ('one', (1, 1, 1, 1), (1, 1, 1, 1), (1,), {}, False),
+    ]:
+        rng = Random(f'layers/biased/{name}')
+        inputs, args = [rng.normal(*q), rng.normal(*k), rng.normal(*k), rng.normal(*bias)], ['q', 'k', 'v', 'bias']
+        if masked:
+            mask = rng.bools(0.6, q[0], 1, 1, k[2])
+            mask[..., 0] = True
+            inputs.append(mask)
+            args.append('options.mask')
+        family.op(f'biasedAttention/{name}', 'biasedAttention', attend(attrs), inputs, attrs, args)
+
+
+def bags(family):
+    for name, shape, attrs, weighted in [
+        ('sum', (4, 5), {'mode': 'sum'}, False),
+        ('weighted', (3, 4), {'mode': 'sum'}, True),
+        ('mean', (4, 5), {'mode': 'mean'}, False),
+        ('max', (4, 5), {'mode': 'max'}, False),
+        ('padding', (5, 6), {'mode': 'mean', 'paddingIdx': 0}, False),
+        ('maxPadding', (5, 3), {'mode': 'max', 'paddingIdx': 2}, False),
+        ('offsets', (11,), {'mode': 'mean', 'offsets': [0, 3, 3, 10]}, False),
+        ('offsetsSum', (11,), {'mode': 'sum', 'offsets': [0, 1, 7], 'paddingIdx': 1}, True),
+        ('offsetsMax', (9,), {'mode': 'max', 'offsets': [0, 4, 9]}, False),
+    ]:
+        rng = Random(f'layers/bag/{name}')
+        ids, table = rng.ints(0, 7, *shape), rng.distinct(7, 3, step=0.1)
+        inputs, args = [ids, table], ['indices', 'weight']
+        if weighted:
+            inputs.append(rng.uniform(0.5, 2.0, *shape))
+            args.append('options.perSampleWeights')
+
+        def bag(i, w, f=None, o=attrs):
+            offsets = torch.tensor(o['offsets']) if 'offsets' in o else None
+            options = {'mode': o['mode'], 'per_sample_weights': f, 'padding_idx': o.get('paddingIdx')}
+            return F.embedding_bag(i, w, offsets, **options)
+
+        family.op(f'embeddingBag/{name}', 'embeddingBag', bag, inputs, attrs, args)
+
+
 def build():
     family = Family('layers')
     convolutions(family)
     pools(family)
+    attentions(family)
+    bags(family)
     return family
