@@ -1,9 +1,14 @@
 // The package's public names, and nothing else.
 export { checkpoint } from './autograd/checkpoint.ts';
 export { type GradcheckOptions, gradcheck } from './autograd/gradcheck.ts';
+export type { GradientHook, HookHandle } from './autograd/hooks.ts';
 export * as augment from './data/augment/index.ts';
 export * as data from './data/index.ts';
+export { type Anomaly, AnomalyError, detectAnomaly, type OperandRange } from './monitor/anomaly.ts';
 export * as monitor from './monitor/index.ts';
+export { type Profile, type ProfiledCall, type ProfileOptions, type ProfileRow, profile } from './monitor/profile.ts';
+export { type Summary, type SummaryOptions, type SummaryRow, type SummaryTotals, summary } from './monitor/summary.ts';
+export type { ChromeTrace, TraceEvent } from './monitor/trace.ts';
 export {
   AnnealError,
   CheckpointError,

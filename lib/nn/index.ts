@@ -7,6 +7,7 @@ export { DropPath } from './drop-path.ts';
 export { Dropout, Dropout2d } from './dropout.ts';
 export { EmbeddingBag, type EmbeddingBagLayerOptions } from './embedding-bag.ts';
 export { GLU, LogSoftmax, PReLU, Softmax, SwiGLU } from './gated.ts';
+export type { BackwardHook, ForwardHook, ForwardPreHook } from './hooks.ts';
 export * as init from './init.ts';
 export { InstanceNorm1d, InstanceNorm2d } from './instance-norm.ts';
 export { Embedding, Flatten, Identity, Linear } from './linear.ts';

@@ -53,7 +53,7 @@ export class Linear extends Module {
   }
   override extraRepr(): string {
     const [out, input] = this.weight.shape;
-    return `in ${input}, out ${out}, ${this.bias ? 'bias' : 'no bias'}`;
+    return `in ${input}, out ${out}, ${this.bias ? 'bias' : 'no bias'}${this.activation === 'none' ? '' : `, ${this.activation}`}`;
   }
   /** relu(forward(x)) in one pass; Sequential uses it. */
   forwardRelu(x: Tensor): Tensor {

@@ -4,6 +4,7 @@ import { download, type Operand, readItem, release, transfer } from '../native/r
 import { current } from './context.ts';
 import { Device, defaultDevice } from './device.ts';
 import { bytesOf, codeOf, type DType } from './dtype.ts';
+import { EDGE, renderElements, THRESHOLD } from './print.ts';
 import { type Shape, show, sizeOf } from './shape.ts';
 
 /** Memory of one or more tensors. `refs` counts tensors and saved values; `version` counts writes, so that backward can notice one. */
@@ -181,11 +182,20 @@ export class Tensor implements Operand {
       );
     return readItem(this);
   }
-  /** Prints values, shape, dtype and device. */
+  /** Prints values as PyTorch does (head and tail of more than 1000), shape, dtype and device. Of what is large only the ends are read. */
   async print(): Promise<void> {
-    const values = await this.data();
-    const head = Array.from(values.slice(0, 1000));
-    console.log(`${inspect(nest(head, this.shape), { depth: 8, maxArrayLength: 12, numericSeparator: false })} ${this}`);
+    if (this.#disposed) await this.data(); // says so
+    const [n = 0, ...rest] = this.shape;
+    const step = sizeOf(rest);
+    const ends = this.size > THRESHOLD && n > 2 * EDGE;
+    const part = (from: number) => this.alias([EDGE, ...rest], this.offset + from * step * bytesOf(this.dtype));
+    const parts = ends ? [part(0), part(n - EDGE)] : [this.alias()];
+    const [head, tail] = await Promise.all(parts.map((p) => p.data()));
+    for (const p of parts) p.dispose();
+    const start = (n - EDGE) * step;
+    const element = (i: number) => (tail && i >= start ? tail[i - start] : (head as HostArray)[i]) as number;
+    const text = renderElements(this.shape, this.dtype, element, 'tensor('.length);
+    console.log(`tensor(${text}, ${show(this.shape)} ${this.dtype} on ${this.device})`);
   }
   toString(): string {
     return `Tensor ${show(this.shape)} ${this.dtype} on ${this.device}${this.node ? `, from ${this.node.op}` : ''}`;
@@ -198,13 +208,6 @@ export class Tensor implements Operand {
     if (hint === 'string') return this.toString();
     throw new ConfigError('a tensor is not a number: use its methods (x.add(1)), or read one element with await x.item()');
   }
-}
-
-function nest(values: number[], shape: Shape): unknown {
-  if (shape.length === 0) return values[0];
-  const [n, ...rest] = shape as [number, ...number[]];
-  const step = sizeOf(rest);
-  return Array.from({ length: n }, (_, i) => nest(values.slice(i * step, (i + 1) * step), rest));
 }
 
 export function hostArray(dtype: DType, size: number): HostArray {

@@ -102,7 +102,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   #makeStepper(): Stepper {
-    const { model, optimizer, precision, lossScaling, clipNorm, seed, schedule } = this.#trainer.options;
+    const { model, optimizer, precision, lossScaling, clipNorm, seed, schedule, detectAnomaly } = this.#trainer.options;
     let resolved = schedule;
     if (schedule && schedule.totalSteps === undefined) {
       if (this.totalSteps === undefined)
@@ -117,6 +117,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       ...(lossScaling ? { lossScaling } : {}),
       ...(clipNorm === undefined ? {} : { clipNorm }),
       ...(seed === undefined ? {} : { seed }),
+      ...(detectAnomaly === undefined ? {} : { detectAnomaly }),
     });
   }
 

@@ -1,4 +1,5 @@
 import { backward } from '../autograd/graph.ts';
+import { AnomalyWatch } from '../monitor/anomaly.ts';
 import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, GraphError } from '../native/errors.ts';
 import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
@@ -26,6 +27,11 @@ export interface StepperOptions {
   clipNorm?: number;
   /** Keys dropout masks. Default 0. */
   seed?: number;
+  /**
+   * For debugging, see `detectAnomaly`: a step in which an op makes NaN or an infinity rejects with AnomalyError, which names op, line and module. Each
+   * step then waits for the device and takes several times as long. Default false.
+   */
+  detectAnomaly?: boolean;
 }
 
 /** Where the data stand: what `loader.windows({ from })` takes. */
@@ -88,6 +94,8 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
     throw new ConfigError(
       `${where}: clipNorm must be a number above 0, got ${describe(clipNorm)}. Leave it out for no clipping.`,
     );
+  if (!['undefined', 'boolean'].includes(typeof options.detectAnomaly))
+    throw new ConfigError(`${where}: detectAnomaly must be true or false, got ${describe(options.detectAnomaly)}`);
   if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${describe(seed)}`);
   return options;
 }
@@ -109,6 +117,7 @@ export class Stepper {
   cursor: DataCursor = { epoch: 0, batch: 0, step: 0 };
   readonly #state: StepState;
   readonly #scaler: LossScaler | undefined;
+  readonly #detectAnomaly: boolean;
   #seed: number;
   #attempts = 0;
   #applied = 0;
@@ -119,7 +128,16 @@ export class Stepper {
   lrScale = 1;
 
   constructor(options: StepperOptions) {
-    checkOptions('Stepper', options, ['model', 'optimizer', 'schedule', 'precision', 'lossScaling', 'clipNorm', 'seed']);
+    checkOptions('Stepper', options, [
+      'model',
+      'optimizer',
+      'schedule',
+      'precision',
+      'lossScaling',
+      'clipNorm',
+      'seed',
+      'detectAnomaly',
+    ]);
     const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = checkParts('Stepper', options);
     if (schedule && schedule.totalSteps === undefined)
       throw new ConfigError('Stepper: the schedule does not know its length. Close it with .over(totalSteps).');
@@ -129,6 +147,7 @@ export class Stepper {
     this.schedule = schedule;
     this.clipNorm = clipNorm;
     this.#seed = seed;
+    this.#detectAnomaly = options.detectAnomaly ?? false;
     this.#state = new StepState(optimizer.parameters[0]?.device);
     if (precision === 'f16') this.#scaler = new LossScaler(options.lossScaling, this.#state.tensor.device);
     assignPaths(model);
@@ -156,14 +175,22 @@ export class Stepper {
       throw new ConfigError('stepper.step: the window has no batches. Give { micro: [batch] }, or a window of loader.windows().');
     this.#refuseLeftovers();
     let reading: { read: () => Promise<StepResult> };
+    const watch = this.#detectAnomaly ? new AnomalyWatch(this.model) : undefined;
     try {
       reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>));
     } catch (error) {
       this.optimizer.zeroGrad(); // of the micro-batches before the one that failed
       throw error;
+    } finally {
+      watch?.stop();
     }
     if (window.cursor) this.cursor = window.cursor;
-    return reading.read();
+    const result = reading.read();
+    if (!watch) return result;
+    // A failure on the device reaches both; it is told once.
+    return Promise.allSettled([watch.verdict(), result]).then(([verdict]) =>
+      verdict.status === 'rejected' ? Promise.reject(verdict.reason) : result,
+    );
   }
 
   #enqueue(window: AnyWindow, lossOf: LossFunction<never>): { read: () => Promise<StepResult> } {

@@ -45,6 +45,8 @@ export interface TrainerOptions {
   dir?: string;
   /** Keys dropout masks. Default 0. */
   seed?: number;
+  /** For debugging: a step that makes NaN or an infinity ends the run with AnomalyError (see `StepperOptions`). Default false. */
+  detectAnomaly?: boolean;
   hooks?: readonly Hook[];
   sinks?: readonly Sink[];
   /** A bar on this stream, process.stderr for example. Default: nothing is printed. */
@@ -71,6 +73,7 @@ const known = [
   'metrics',
   'dir',
   'seed',
+  'detectAnomaly',
   'hooks',
   'sinks',
   'progress',
