@@ -25,6 +25,8 @@ export class EmbeddingBag extends Module {
     if (!['sum', 'mean', 'max'].includes(this.mode))
       throw new ConfigError(`EmbeddingBag: mode must be 'sum', 'mean' or 'max', got ${describe(options.mode)}`);
     const { paddingIdx } = options;
+    if (paddingIdx !== undefined && !(Number.isInteger(paddingIdx) && paddingIdx >= -count && paddingIdx < count))
+      throw new ConfigError(`EmbeddingBag: paddingIdx must be a row from ${-count} to ${count - 1}, got ${describe(paddingIdx)}`);
     this.weight = new Embedding(count, dim, paddingIdx === undefined ? {} : { paddingIdx }).weight;
     this.paddingIdx = paddingIdx;
   }

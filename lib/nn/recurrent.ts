@@ -21,6 +21,8 @@ export interface RecurrentLayerOptions {
   bidirectional?: boolean;
 }
 
+const known = ['numLayers', 'bias', 'dropout', 'bidirectional'];
+
 export interface RecurrentInputs {
   /** How many steps of each row count: numbers, or i32 [B]. The results are those of PyTorch's packed sequences: rows behind their end give zeros. */
   lengths?: Tensor | readonly number[];
@@ -66,7 +68,7 @@ abstract class Recurrent extends Module {
   constructor(mode: RecurrentMode, inputSize: number, hiddenSize: number, options: RecurrentLayerOptions) {
     super();
     const where = new.target.name;
-    checkOptions(where, options, ['numLayers', 'bias', 'dropout', 'bidirectional']);
+    checkOptions(where, options, known);
     this.inputSize = checkCount(where, 'inputSize', inputSize);
     this.hiddenSize = checkCount(where, 'hiddenSize', hiddenSize);
     this.numLayers = checkCount(where, 'numLayers', options.numLayers ?? 1);
@@ -170,14 +172,12 @@ export class GRU extends Recurrent {
 /** A plain recurrent network (Elman 1990): h = tanh(W x + b + U h' + b'), or relu by `nonlinearity`. State as PyTorch's nn.RNN. */
 export class RNN extends Recurrent {
   readonly nonlinearity: 'tanh' | 'relu';
-  constructor(
-    inputSize: number,
-    hiddenSize: number,
-    { nonlinearity = 'tanh', ...options }: RecurrentLayerOptions & { nonlinearity?: 'tanh' | 'relu' } = {},
-  ) {
+  constructor(inputSize: number, hiddenSize: number, options: RecurrentLayerOptions & { nonlinearity?: 'tanh' | 'relu' } = {}) {
+    checkOptions('RNN', options, [...known, 'nonlinearity']);
+    const { nonlinearity = 'tanh', ...rest } = options;
     if (nonlinearity !== 'tanh' && nonlinearity !== 'relu')
       throw new ConfigError(`RNN: nonlinearity must be 'tanh' or 'relu', got ${describe(nonlinearity)}`);
-    super(nonlinearity, inputSize, hiddenSize, options);
+    super(nonlinearity, inputSize, hiddenSize, rest);
     this.nonlinearity = nonlinearity;
   }
   forward(x: Tensor, given: RecurrentInputs = {}): RecurrentOutputs {

@@ -1,4 +1,4 @@
-import { checkOptions, DTypeError, ShapeError } from '../native/errors.ts';
+import { checkOptions, checkText, DTypeError, ShapeError } from '../native/errors.ts';
 import { fromHost } from '../tensor/create.ts';
 import { broadcastShapes, sameShape, show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -63,6 +63,7 @@ export function biasedAttention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, o
   if (bias.ndim > 4 || !sameShape(broadcastShapes(op, bias.shape, full), full))
     throw new ShapeError(`${op}: bias ${show(bias.shape)} does not broadcast to [B, heads, Tq, Tk] = ${show(full)}`);
   const scale = checkNumber(op, options.scale ?? 1 / Math.sqrt(Math.max(1, d)), 'scale', -Number.MAX_VALUE, Number.MAX_VALUE);
+  if (options.path !== undefined) checkText(op, 'path', options.path);
   const p = checkNumber(op, options.dropout ?? 0, 'dropout', 0, 1);
   const allowed = allowedOf(op, options, full, q);
   // The softmax is of f32 whatever the policy: scores are widened as they leave the product.

@@ -73,8 +73,10 @@ export function conv1d(x: Tensor, weight: Tensor, bias: Tensor | null = null, op
   if (bias != null && bias.size !== o) throw new ShapeError(`${op}: bias must have shape [${o}], got ${show(bias.shape)}`);
   if (k === 0) throw new ShapeError(`${op}: weight ${show(weight.shape)} has a kernel of no elements`);
   windows(op, 'width', l, k, stride, padding, dilation);
-  const flat: Conv2dOptions = { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups };
-  if (options.activation !== undefined) flat.activation = options.activation;
+  const { activation = 'none' } = options;
+  if (activation !== 'none' && activation !== 'relu')
+    throw new ConfigError(`${op}: activation must be 'none' or 'relu', got ${describe(activation)}`);
+  const flat: Conv2dOptions = { stride: [1, stride], padding: [0, padding], dilation: [1, dilation], groups, activation };
   const y = conv2d(reshape(x, [n, c, 1, l]), reshape(weight, [o, perGroup, 1, k]), bias, flat);
   return reshape(y, [n, o, y.shape[3] as number]);
 }

@@ -66,8 +66,9 @@ export function embeddingBag(indices: Tensor, weight: Tensor, options: Embedding
     throw new ShapeError(`${op}: indices must be [bags, length], or a list with offsets, got ${show(indices.shape)}`);
   if (indices.ndim === 2 && options.offsets !== undefined)
     throw new ConfigError(`${op}: offsets go with a 1-D list; the rows of indices ${show(indices.shape)} are bags already`);
-  if (perSampleWeights && mode !== 'sum') throw new ConfigError(`${op}: perSampleWeights go with mode 'sum', not '${mode}'`);
-  if (perSampleWeights && !sameShape(checkFloat(op, perSampleWeights, 'perSampleWeights').shape, indices.shape))
+  if (perSampleWeights != null && mode !== 'sum')
+    throw new ConfigError(`${op}: perSampleWeights go with mode 'sum', not '${mode}'`);
+  if (perSampleWeights != null && !sameShape(checkFloat(op, perSampleWeights, 'perSampleWeights').shape, indices.shape))
     throw new ShapeError(
       `${op}: perSampleWeights ${show(perSampleWeights.shape)} must have the indices' shape ${show(indices.shape)}`,
     );
@@ -77,9 +78,9 @@ export function embeddingBag(indices: Tensor, weight: Tensor, options: Embedding
   const [count, d] = [bagged ? (bagged.shape[0] as number) : (indices.shape[0] as number), weight.shape[1] as number];
   const width = bagged ? (bagged.shape[1] as number) : (indices.shape[1] as number);
   const rows = weight.shape[0] as number;
-  const padding = paddingIdx !== undefined && paddingIdx < 0 ? paddingIdx + rows : paddingIdx;
-  if (padding !== undefined && !(Number.isInteger(padding) && padding >= 0 && padding < rows))
+  if (paddingIdx !== undefined && !(Number.isInteger(paddingIdx) && paddingIdx >= -rows && paddingIdx < rows))
     throw new ShapeError(`${op}: paddingIdx ${describe(paddingIdx)} is not a row of weight ${show(weight.shape)}`);
+  const padding = paddingIdx !== undefined && paddingIdx < 0 ? paddingIdx + rows : paddingIdx;
   if (width === 0) return filled([count, d], 0, weight.dtype, weight);
   const ids = pick(indices);
   let held = bagged?.held ?? null;

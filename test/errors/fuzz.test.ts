@@ -3,12 +3,13 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as anneal from '../../lib/index.ts';
 import { type Kind, wrongs } from './kinds.ts';
+import { layerCalls } from './layer-calls.ts';
 import { methods } from './method-calls.ts';
 import { opCalls } from './op-calls.ts';
 import { trainingCalls } from './training-calls.ts';
 
 type Callable = (...args: unknown[]) => unknown;
-const calls = { ...opCalls, ...trainingCalls };
+const calls = { ...opCalls, ...layerCalls, ...trainingCalls };
 const at = (path: string): unknown => path.split('.').reduce<unknown>((o, key) => (o as Record<string, unknown>)?.[key], anneal);
 const isClass = (f: unknown) => /^class\b/.test(Function.prototype.toString.call(f));
 const last = (path: string) => path.split('.').at(-1) as string;

@@ -176,8 +176,12 @@ const layers: Record<string, readonly Kind[]> = {
   'nn.LayerNorm': [or(count(4), shape(4)), options({ eps: num(1e-5), affine: any(true), bias: any(true) })],
   'nn.RMSNorm': [or(count(4), shape(4)), options({ eps: num(1e-5) })],
   'nn.Lambda': [fn((x: unknown) => x)],
-  'nn.Linear': [count(4), count(2), options({ bias: any(true) })],
-  'nn.MultiheadAttention': [count(4), count(2), options({ causal: any(true), bias: any(true) })],
+  'nn.Linear': [count(4), count(2), options({ bias: any(true), activation: word('relu') })],
+  'nn.MultiheadAttention': [
+    count(4),
+    count(2),
+    options({ causal: any(true), bias: any(true), dropout: num(0), kdim: count(3), vdim: count(3) }),
+  ],
   'nn.TransformerBlock': [
     count(4),
     count(2),

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError, manualSeed, nn, randn, ShapeError, type Tensor, tensor, zeros } from '../../lib/index.ts';
 import { bind } from '../../lib/tensor/context.ts';
 import { distance, normals, valuesOf } from '../train/helpers.ts';
+import { moreLayers } from './more-layers.ts';
 
 const shapes = (m: nn.Module) => Object.fromEntries([...m.stateDict()].map(([name, t]) => [name, [...t.shape]]));
 
@@ -79,6 +80,7 @@ const layers: [string, () => nn.Layer, Record<string, number[]>, number[], numbe
   ...(['ReLU', 'GELU', 'SiLU', 'Sigmoid', 'Tanh', 'Softplus', 'LeakyReLU', 'ELU'] as const).map(
     (name): (typeof layers)[number] => [name, () => new nn[name](), {}, [2, 3], [2, 3]],
   ),
+  ...moreLayers,
 ];
 
 describe('every layer', () => {
@@ -108,7 +110,12 @@ describe('every layer', () => {
       typeof v === 'function' && v.prototype instanceof nn.Module ? [name] : [],
     );
     const here = new Set(layers.map(([name]) => name.split(' ')[0]));
-    expect(exported.filter((name) => !here.has(name)).sort()).toEqual(['Embedding', 'Lambda', 'Sequential']);
+    expect(exported.filter((name) => !here.has(name)).sort()).toEqual([
+      'Embedding',
+      // test/nn/recurrent.test.ts, adapters.test.ts, test/golden/layers.test.ts
+      ...['EmbeddingBag', 'GRU', 'LSTM', 'Lambda', 'LoRALinear', 'RNN'],
+      'Sequential',
+    ]);
   });
 });
 

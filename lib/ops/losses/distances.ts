@@ -1,8 +1,8 @@
-import { ConfigError, checkOptions, describe, ShapeError } from '../../native/errors.ts';
+import { checkOptions, ShapeError } from '../../native/errors.ts';
 import { sameShape, show } from '../../tensor/shape.ts';
 import type { Tensor } from '../../tensor/tensor.ts';
 import { add, div, minimum, mul, pow, sub } from '../binary.ts';
-import { cast, checkNumber } from '../define.ts';
+import { cast, checkDevice, checkNumber, checkTensor } from '../define.ts';
 import type { Loss } from '../loss.ts';
 import { max, sum } from '../reduce.ts';
 import { where } from '../select.ts';
@@ -70,9 +70,9 @@ export function contrastive(a: Tensor, b: Tensor, label: Tensor, options: { marg
 /** A label for each row of x [..., D]. */
 function labels(op: string, x: Tensor, label: Tensor): Tensor {
   if (x.ndim === 0) throw new ShapeError(`${op}: rows are needed, [..., D], got a scalar`);
-  if (typeof label !== 'object' || label === null || !sameShape(label.shape ?? [-1], x.shape.slice(0, -1)))
-    throw new ShapeError(`${op}: a label for each row is needed, ${show(x.shape.slice(0, -1))}, got ${describe(label)}`);
-  if (label.device !== x.device) throw new ConfigError(`${op}: the labels are on ${label.device}, the rows on ${x.device}`);
+  if (!sameShape(checkTensor(op, label, 'the label').shape, x.shape.slice(0, -1)))
+    throw new ShapeError(`${op}: a label for each row is needed, ${show(x.shape.slice(0, -1))}, got ${show(label.shape)}`);
+  checkDevice(op, x, label);
   return cast(label, x.dtype);
 }
 
