@@ -249,10 +249,12 @@ function helper(node: Node, walk: Walk, observe: LeafObserver | undefined): Back
   };
   const take: Backward['take'] = (i, like) => {
     const { source, leaf, output } = node.edges[i] as Edge;
-    const have = source ? source.grads[output] : leaf?.grad;
-    if (!have || !exclusive(have) || (leaf && leafHooks(leaf))) return undefined;
+    const waits = leaf && leafHooks(leaf); // its gradient in this walk is not in `grad` yet
+    const have = source ? source.grads[output] : waits ? walk.leaves.get(leaf) : leaf?.grad;
+    if (!have || !exclusive(have)) return undefined;
     if (like && (have.dtype !== like.dtype || have.format !== like.format)) return undefined;
     if (source) source.grads[output] = undefined;
+    else if (waits) walk.leaves.delete(leaf);
     else if (leaf) leaf.grad = null;
     walk.tensors.add(have);
     return have;

@@ -179,8 +179,9 @@ class BackwardPass {
       now[place] = grads[i] ?? null;
     });
     try {
+      const gradOutput = this.#gradOutput.map((g) => g?.alias() ?? null); // the walk's own, which may be kept()
       for (const hook of this.#hooks.all) {
-        const given = hook(this.#module, now, this.#gradOutput);
+        const given = hook(this.#module, now, gradOutput);
         if (given !== undefined && given !== null) now = this.#replaced(now, Array.isArray(given) ? given : [given]);
       }
     } finally {
