@@ -243,7 +243,8 @@ export function recurrent(mode: RecurrentMode, x: Tensor, w: RecurrentWeights, o
   const present = [a, ih, hh, h, lengths, c, kept].map((t) => t !== null);
   const saved = [a, ih, hh, h, lengths, c, kept].filter((t): t is Tensor => t !== null);
   const outputs = [output, result.h, ...(result.c ? [result.c] : [])];
-  record(mode, [...inputs, ...firsts], outputs, saved, (grads, found, back) => {
+  const name = mode === 'lstm' || mode === 'gru' ? mode : 'rnn';
+  record(name, [...inputs, ...firsts], outputs, saved, (grads, found, back) => {
     const rest = [...found];
     const [sx, sih, shh, sh, sl, sc, sk] = present.map((is) => (is ? (rest.shift() as Tensor) : null));
     const s = { x: sx, ih: sih, hh: shh, h: sh, lengths: sl, c: sc, kept: sk } as Saved;
