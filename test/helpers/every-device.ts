@@ -5,10 +5,11 @@
  */
 export const onEveryDevice = [
   'test/api/{loop,module-and-op,tensors}.test.ts',
-  'test/autograd/{checkpoint,graph,scope}.test.ts',
+  'test/autograd/{checkpoint,graph,hooks,scope}.test.ts',
   'test/golden/*.test.ts',
+  'test/monitor/{anomaly,profile,summary}.test.ts',
   'test/nn/*.test.ts',
-  'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,norm,pool,random,reduce,select}.test.ts',
+  'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,losses,norm,pool,random,reduce,select}.test.ts',
   'test/ops/{integers,kernels-vs-f64,sizes,tiles}.test.ts',
   'test/optim/*.test.ts',
   'test/tensor/*.test.ts',
