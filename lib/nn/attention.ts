@@ -23,8 +23,11 @@ export function checkInput(where: string, x: Tensor, dim: number): void {
   if (x.ndim !== 3 || x.shape[2] !== dim) throw new ShapeError(`${where}: x must be [batch, time, ${dim}], got ${show(x.shape)}`);
 }
 
-/** A layer's own product may take a residual in its pass, if nothing (an adapter, say) has put itself in the layer's place. */
-const plain = (layer: Linear): boolean => layer.forward === Linear.prototype.forward && layer.activation === 'none';
+/** A layer's own product may take a residual in its pass, if nothing (an adapter, a hook) stands in the layer's place and its weight is not computed. */
+const plain = (layer: Linear): boolean =>
+  layer.forward === Linear.prototype.forward &&
+  layer.activation === 'none' &&
+  Object.getOwnPropertyDescriptor(layer, 'weight')?.get === undefined;
 
 /** Attention with one projection to q, k, v and one back; keys 'qkv' and 'proj' as in GPT-2 ports. */
 class SelfAttention extends Module {

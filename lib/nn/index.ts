@@ -1,5 +1,24 @@
 export { Parameter } from '../tensor/tensor.ts';
-export { ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh } from './activation.ts';
+export {
+  CELU,
+  ELU,
+  GELU,
+  Hardsigmoid,
+  Hardswish,
+  Hardtanh,
+  LeakyReLU,
+  LogSigmoid,
+  Mish,
+  ReLU,
+  ReLU6,
+  SELU,
+  Sigmoid,
+  SiLU,
+  Softplus,
+  Softsign,
+  Tanh,
+  Tanhshrink,
+} from './activation.ts';
 export { TransformerBlock } from './attention.ts';
 export { AvgPool2d, Conv2d, MaxPool2d } from './conv.ts';
 export { Conv1d, Conv3d, ConvTranspose1d, ConvTranspose2d } from './conv-nd.ts';

@@ -57,7 +57,7 @@ abstract class InstanceNorm extends Module {
     const size = sizeOf(x.shape.slice(2));
     if (this.training && size < 2)
       throw new ShapeError(`${where}: training needs more than one value per channel and sample, ${show(x.shape)} has ${size}`);
-    if (runningMean && runningVar) this.#follow(x, runningMean, runningVar);
+    if (this.training && runningMean && runningVar && x.size > 0) this.#follow(x, runningMean, runningVar);
     return groupNorm(x, weight, bias, { numGroups: numFeatures, eps });
   }
   /** running = (1 - momentum) running + momentum (the mean over samples of each one's mean and unbiased variance). */

@@ -92,6 +92,17 @@ describe('parametrized weights', () => {
     expectClose('taken off', await values(layer.forward(x)), before, 1e-6);
     expect(() => nn.removeWeightNorm(layer)).toThrow(ConfigError);
   });
+  test('stands in a transformer block too', async () => {
+    manualSeed(9);
+    const block = new nn.TransformerBlock(8, 2, { dropout: 0 });
+    const x = randn([1, 3, 8]);
+    const before = await values(block.forward(x));
+    for (const layer of [block.mlp.up, block.mlp.down, block.attn.proj]) nn.weightNorm(layer);
+    const y = block.forward(x);
+    expectClose('normed', await values(y), before, 1e-5);
+    y.sum().backward();
+    expect(block.parameters().filter((p) => p.grad === null)).toEqual([]);
+  });
   test('spectral norm brings the largest singular value to 1', async () => {
     manualSeed(5);
     const layer = nn.spectralNorm(new nn.Linear(2, 2, { bias: false }), { iterations: 30 });

@@ -55,6 +55,9 @@ export const moreLayers: Row[] = [
   ['LogSoftmax', () => new nn.LogSoftmax({ axis: 0 }), {}, [2, 3], [2, 3]],
   ['GLU', () => new nn.GLU(), {}, [2, 6], [2, 3]],
   ['PReLU', () => new nn.PReLU(), { weight: [1] }, [2, 6], [2, 6]],
+  ...(
+    ['ReLU6', 'Hardsigmoid', 'Hardswish', 'Mish', 'SELU', 'LogSigmoid', 'Softsign', 'Tanhshrink', 'Hardtanh', 'CELU'] as const
+  ).map((name): Row => [name, () => new nn[name](), {}, [2, 3], [2, 3]]),
   ['DropPath', () => new nn.DropPath(0.3), {}, [2, 3, 4], [2, 3, 4]],
   ['SinusoidalPositions', () => new nn.SinusoidalPositions(4), {}, [2, 3, 4], [2, 3, 4]],
   ['RotaryPositions', () => new nn.RotaryPositions(4), {}, [2, 2, 3, 4], [2, 2, 3, 4]],

@@ -156,6 +156,10 @@ def build():
     parametrized(family)
     prelu = lambda: nn.PReLU(4)  # noqa: E731
     case(family, 'PReLU', 'nn.PReLU', {'numParameters': 4}, prelu, {'x': Random('layer_modules/PReLU/x').away_from([0], 2, 4, 3)})
+    for name in ('ReLU6', 'Hardtanh', 'Hardsigmoid', 'Hardswish', 'Mish', 'SELU', 'CELU', 'LogSigmoid', 'Softsign', 'Tanhshrink'):
+        x = Random(f'layer_modules/{name}/x').away_from([-3, -1, 0, 1, 3, 6], 7, 33, scale=3.0)
+        attrs = {'CELU': {'alpha': 0.7}}.get(name, {})
+        case(family, name, f'nn.{name}', attrs, lambda n=name, a=attrs: getattr(nn, n)(**a), {'x': x})
     bag = lambda: nn.EmbeddingBag(7, 3, mode='sum', padding_idx=1)  # noqa: E731
     ids = Random('layer_modules/EmbeddingBag/x').ints(0, 7, 4, 5)
     case(family, 'EmbeddingBag', 'nn.EmbeddingBag', {'count': 7, 'dim': 3, 'mode': 'sum', 'paddingIdx': 1}, bag, {'indices': ids})
