@@ -153,8 +153,9 @@ export class AnomalyWatch {
           noted = this.#before(op, inputs, kinds.get(op.name) === 'optim');
         },
         after: (_, __, outputs) => {
+          if (!noted) return;
           const seen = this.#seen(outputs, true);
-          if (!noted || seen.length === 0) return;
+          if (seen.length === 0) return;
           noted.outputs = seen;
           this.#noted.push(noted);
         },
@@ -184,6 +185,7 @@ export class AnomalyWatch {
     return operands.flatMap((o) => {
       if (!o || 'list' in o || o.size === 0) return [];
       const dtype = dtypes[o.code] as DType;
+      if (dtype === 'f64' && o.device.number !== 0) return []; // the step's state, which a GPU cannot compute with
       return isFloat(dtype) ? [{ place: this.#ranges.take(o, written), shape: o.shape, dtype }] : [];
     });
   }

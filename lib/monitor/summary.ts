@@ -1,5 +1,5 @@
 import { watchTape } from '../autograd/graph.ts';
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { AnnealError, ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { watchCalls } from '../native/run.ts';
 import { watchModules } from '../nn/hooks.ts';
 import { Buffer, Module } from '../nn/module.ts';
@@ -115,7 +115,7 @@ const depthOf = (name: string, rows: Map<Module, Row>): number =>
 /** Lets `fn` write over the model's buffers and compute copies, and puts everything back as it was. */
 function restoring<T>(state: readonly Tensor[], fn: () => T): T {
   const buffers = [...new Set(state)].filter((t) => t instanceof Buffer);
-  const kept = buffers.map((b) => ({ b, storage: b.storage, offset: b.offset, copy: persistent(() => b.detach().add(0)) }));
+  const kept = buffers.map((b) => ({ b, storage: b.storage, offset: b.offset, copy: persistent(() => b.add(0)) }));
   const shadowless = state.filter((t): t is Parameter => t instanceof Parameter && t.shadow === null);
   for (const { b, copy } of kept) Object.assign(b, { storage: copy.storage, offset: copy.offset });
   try {
@@ -139,6 +139,7 @@ function counted(rows: Map<Module, Row>, given: readonly unknown[], state: reado
   const counts = (storage: Storage) => !seen.has(storage) && !state.some((t) => t.storage === storage || shadowOf(t) === storage);
   const seen = new Set<Storage>(tensorsIn(given).map((t) => t.storage));
   const here = () => open[open.length - 1];
+  let failed: Row | undefined;
   const offModules = watchModules(rows.keys(), {
     entering(module, inputs) {
       const row = rows.get(module) as Row;
@@ -147,6 +148,7 @@ function counted(rows: Map<Module, Row>, given: readonly unknown[], state: reado
     },
     left(_, output) {
       const row = open.pop() as Row;
+      if (output === undefined) failed ??= row; // the innermost that threw, if one did
       if (row.calls === 1) row.output = shapesIn(output);
     },
   });
@@ -168,6 +170,10 @@ function counted(rows: Map<Module, Row>, given: readonly unknown[], state: reado
   });
   try {
     fn();
+  } catch (error) {
+    if (error instanceof AnnealError && failed)
+      error.message = `summary: in ${failed.name || 'the model'} (${failed.kind}): ${error.message}`;
+    throw error;
   } finally {
     watchTape(before);
     offCalls();
@@ -190,6 +196,8 @@ export function summary(
 ): Summary {
   if (!(model instanceof Module)) throw new ConfigError(`summary: the model must be an nn.Module, got ${describe(model)}`);
   checkOptions('summary', options, ['precision']);
+  if (!['f32', 'bf16', 'f16', undefined].includes(options.precision))
+    throw new ConfigError(`summary: precision must be 'f32', 'bf16' or 'f16', got ${describe(options.precision)}`);
   const state = [...model.stateDict().values()];
   const rows = emptyRows(model);
   const { rng, precision } = current();

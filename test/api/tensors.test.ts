@@ -28,7 +28,7 @@ test('tensors', async () => {
   const log = vi.spyOn(console, 'log').mockImplementation((line) => void said.push(line));
   await a.print(); // values, shape, dtype, device
   log.mockRestore();
-  expect(said.join('\n')).toContain(`[ [ 1, 2 ], [ 3, 4 ] ] Tensor [2, 2] f32 on ${here}`);
+  expect(said.join('\n')).toBe(`tensor([[1., 2.],\n        [3., 4.]], [2, 2] f32 on ${here})`);
   const { inspect } = await import('node:util');
   expect(inspect(y)).toBe(`Tensor [] f32 on ${here}, from sum`); // the header at once
 

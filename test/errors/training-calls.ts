@@ -21,6 +21,7 @@ import {
   options,
   or,
   shape,
+  t,
   text,
   thing,
   word,
@@ -99,7 +100,10 @@ const training: Record<string, readonly Kind[]> = {
       divergenceThreshold: num(9),
     }),
   ],
+  detectAnomaly: [fn(() => 1), options({ model })],
   modeOf: [word('val/loss')],
+  profile: [fn(() => 1), options({ device: maker.device, capacity: count(9), peak: num(1e9) })],
+  summary: [model, or(t([1, 2]), shape(1, 2)), options({ precision: word('f32') })],
   Stepper: [
     needs({
       model,
@@ -108,6 +112,7 @@ const training: Record<string, readonly Kind[]> = {
       precision: maybe(word('f32')),
       clipNorm: maybe(anyNum(1)),
       seed: maybe(int(0)),
+      detectAnomaly: maybe(any(false)),
     }),
   ],
   Trainer: [
@@ -123,6 +128,7 @@ const training: Record<string, readonly Kind[]> = {
       metrics: maybe(list(() => ['accuracy'])),
       dir: maybe(file('run')),
       seed: maybe(int(0)),
+      detectAnomaly: maybe(any(false)),
       device: maybe(maker.device),
       hooks: maybe(list(() => [])),
       sinks: maybe(list(() => [])),
