@@ -131,8 +131,8 @@ const cases: Case[] = [
       return () => attention(q, k, v, { causal: true }).backward(g);
     },
   },
-  layer('LayerNorm', [1024, 768], () => new nn.LayerNorm(768)),
-  layer('RMSNorm', [1024, 768], () => new nn.RMSNorm(768)),
+  layer('LayerNorm', [8192, 768], () => new nn.LayerNorm(768)),
+  layer('RMSNorm', [8192, 768], () => new nn.RMSNorm(768)),
   layer('BatchNorm2d', [8, 64, 28, 28], () => new nn.BatchNorm2d(64)),
   layer('Conv2d 3x3', [4, 32, 28, 28], () => new nn.Conv2d(32, 64, { kernelSize: 3, padding: 1 })),
   layer('MaxPool2d', [8, 64, 24, 24], () => new nn.MaxPool2d(2)),

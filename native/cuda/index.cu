@@ -85,27 +85,40 @@ ANNEAL_FN void embedding(const int32_t* index, const W* weight, T* y, int64_t v,
   }
 }
 
-/** dW[key] += g[from] over the sorted rows of one key, in order: the block of a key's first row does it; blockIdx.y counts blocks of columns. */
+/**
+ * dW[key] += g[from] over the sorted rows of one key, in order. A block has kRun sorted rows and does the keys that begin there; blockIdx.y counts
+ * blocks of columns. Each warp reads the run's keys and places at once and passes them around.
+ */
+constexpr int kRun = 8;
 template <class T>
 ANNEAL_FN void embeddingGrad(const T* g, const uint32_t* keys, const uint32_t* from, float* dw, int64_t rows, int64_t d, uint32_t v, int64_t padding) {
   constexpr int N = kPack<T>;
-  const int64_t r = blockIdx.x;
-  const uint32_t key = keys[r];
-  if (key >= v || key == padding || (r > 0 && keys[r - 1] == key)) return;
+  const int64_t r0 = static_cast<int64_t>(blockIdx.x) * kRun;
+  const int lane = threadIdx.x & 31;
+  const int64_t before = r0 - 1 + lane;  // lane 0 has the key before the run
+  const uint32_t mineKey = lane <= kRun && before >= 0 && before < rows ? keys[before] : v, mineFrom = lane < kRun && r0 + lane < rows ? from[r0 + lane] : 0;
   const Share columns = shareOf<N>(d, aligned16(g, dw) && d % N == 0, blockIdx.y);
   Share place = columns;
-  float sum[N];
-  float* to = dw + key * d;
-  load(sum, to, columns);
 #pragma unroll 1
-  for (int64_t at = r; at < rows && keys[at] == key; ++at) {
-    float add[N];
-    place.first = from[at] * d + columns.first;
-    loadWide<T>(add, g, place);
+  for (int j = 0; j < kRun && r0 + j < rows; ++j) {
+    const uint32_t key = __shfl_sync(kWholeWarp, mineKey, j + 1), last = __shfl_sync(kWholeWarp, mineKey, j);
+    if (key >= v || key == padding || (r0 + j > 0 && last == key)) continue;
+    float sum[N];
+    float* to = dw + key * d;
+    load(sum, to, columns);
+#pragma unroll 1
+    for (int64_t at = r0 + j; at < rows; ++at) {
+      const int near = static_cast<int>(at - r0 < kRun ? at - r0 : kRun);
+      const uint32_t here = __shfl_sync(kWholeWarp, mineKey, near + 1), source = __shfl_sync(kWholeWarp, mineFrom, near);
+      if ((near < kRun ? here : keys[at]) != key) break;
+      float add[N];
+      place.first = (near < kRun ? source : from[at]) * d + columns.first;
+      loadWide<T>(add, g, place);
 #pragma unroll
-    for (int k = 0; k < N; ++k) sum[k] += add[k];
+      for (int k = 0; k < N; ++k) sum[k] += add[k];
+    }
+    store(to, sum, columns);
   }
-  store(to, sum, columns);
 }
 
 }  // namespace

@@ -63,11 +63,11 @@ ANNEAL_FN float* staged(const float* from, float* to, int64_t n) {
 
 /**
  * y = (x - mean) rstd gamma + beta. Deviations are taken from the row's first element, so that a far mean costs no digits. Blocks go through
- * the rows in strides; gamma and beta stay in shared memory meanwhile (`stage`).
+ * the rows in strides; gamma and beta stay in shared memory meanwhile (`stage`). A team takes `run` rows in a row and stores their figures at once.
  */
 template <class T>
 ANNEAL_FN void normForward(const T* x, const float* gamma, const float* beta, T* y, float* means, float* rstds, int64_t rows, int64_t n, float eps, bool wide,
-                           bool keep, bool stage) {
+                           bool keep, bool stage, int run) {
   constexpr int N = kPack<T>;
   const bool rms = means == nullptr;
   __shared__ float scratch[96];
@@ -81,44 +81,52 @@ ANNEAL_FN void normForward(const T* x, const float* gamma, const float* beta, T*
     __syncthreads();
   }
   T* kept = reinterpret_cast<T*>(room) + team.index() * keptSize<T>(n);
+  const int64_t stride = static_cast<int64_t>(gridDim.x) * team.perBlock() * run;
 #pragma unroll 1
-  for (int64_t r = team.first(); r < rows; r += static_cast<int64_t>(gridDim.x) * team.perBlock()) {
-    const T* from = x + r * n;
-    T* to = y + r * n;
-    const int head = headOf(from, n, congruent(x, y));
-    const float shift = rms ? 0.f : widen(from[0]);
-    Spread s;
-    eachInRow<N>(n, head, team, [&](int64_t i, int64_t slot) {
-      const Pack<T> p = packAt(from + i);
-      if (keep) putPack(kept + slot, p);
-      float v[N];
+  for (int64_t r0 = team.first() * run; r0 < rows; r0 += stride) {
+    const int count = static_cast<int>(rows - r0 < run ? rows - r0 : run);
+    float meanKept = 0.f, rstdKept = 0.f;  // lane i: of row r0 + i
+#pragma unroll 1
+    for (int row = 0; row < count; ++row) {
+      team.sync();  // a row may begin elsewhere between 16-byte boundaries than the last one, and so share its places out otherwise
+      const T* from = x + (r0 + row) * n;
+      T* to = y + (r0 + row) * n;
+      const int head = headOf(from, n, congruent(x, y));
+      const float shift = rms ? 0.f : widen(from[0]);
+      Spread s;
+      eachInRow<N>(n, head, team, [&](int64_t i, int64_t slot) {
+        const Pack<T> p = packAt(from + i);
+        if (keep) putPack(kept + slot, p);
+        float v[N];
 #pragma unroll
-      for (int k = 0; k < N; ++k) v[k] = widen(p.v[k]) - shift;
-      s.add(v, rms);
-    }, [&](int64_t i, int64_t slot) {
-      const T p = from[i];
-      if (keep) kept[slot] = p;
-      const float v[1] = {widen(p) - shift};
-      s.add(v, rms);
-    });
-    s.join(team, scratch, rms);
-    const float off = s.mean, rstd = 1.f / sqrtf(s.m2 / float(n) + eps);
-    if (team.lane == 0) {
-      if (!rms) means[r] = shift + off;
-      rstds[r] = rstd;
+        for (int k = 0; k < N; ++k) v[k] = widen(p.v[k]) - shift;
+        s.add(v, rms);
+      }, [&](int64_t i, int64_t slot) {
+        const T p = from[i];
+        if (keep) kept[slot] = p;
+        const float v[1] = {widen(p) - shift};
+        s.add(v, rms);
+      });
+      s.join(team, scratch, rms);
+      const float off = s.mean, rstd = 1.f / sqrtf(s.m2 / float(n) + eps);
+      if (team.lane == row) meanKept = shift + off, rstdKept = rstd;
+      const bool vector = head == 0 && aligned16(gamma, beta);
+      eachInRow<N>(n, head, team, [&](int64_t i, int64_t slot) {
+        Pack<T> p = keep ? packAt(kept + slot) : packAt(from + i);
+        float scale[N], add[N];
+        floatsAt(gamma, i, vector, 1.f, scale);
+        floatsAt(beta, i, vector, 0.f, add);
+#pragma unroll
+        for (int k = 0; k < N; ++k) p.v[k] = narrow<T>((widen(p.v[k]) - shift - off) * rstd * scale[k] + add[k]);
+        putPack(to + i, p);
+      }, [&](int64_t i, int64_t slot) {
+        to[i] = narrow<T>((widen(keep ? kept[slot] : from[i]) - shift - off) * rstd * (gamma ? gamma[i] : 1.f) + (beta ? beta[i] : 0.f));
+      });
     }
-    const bool vector = head == 0 && aligned16(gamma, beta);
-    eachInRow<N>(n, head, team, [&](int64_t i, int64_t slot) {
-      Pack<T> p = keep ? packAt(kept + slot) : packAt(from + i);
-      float scale[N], add[N];
-      floatsAt(gamma, i, vector, 1.f, scale);
-      floatsAt(beta, i, vector, 0.f, add);
-#pragma unroll
-      for (int k = 0; k < N; ++k) p.v[k] = narrow<T>((widen(p.v[k]) - shift - off) * rstd * scale[k] + add[k]);
-      putPack(to + i, p);
-    }, [&](int64_t i, int64_t slot) {
-      to[i] = narrow<T>((widen(keep ? kept[slot] : from[i]) - shift - off) * rstd * (gamma ? gamma[i] : 1.f) + (beta ? beta[i] : 0.f));
-    });
+    if (team.lane < count) {
+      if (!rms) means[r0 + team.lane] = meanKept;
+      rstds[r0 + team.lane] = rstdKept;
+    }
   }
 }
 
@@ -168,12 +176,52 @@ template <int R> ANNEAL_FN void pairSums(float (&a)[R], float (&b)[R], float (*s
 }
 
 /**
+ * The f32 figures of a thread's pack k of 16-bit elements, from p. Each lane's 32 bytes would be two requests of half sectors: the lanes of a pair
+ * load each other's halves instead. All lanes of the warp come here, also those without a pack.
+ */
+ANNEAL_FN void pairLoad(const float* p, int64_t k, int64_t packs, float (&out)[8]) {
+  const int odd = threadIdx.x & 1;
+  const int64_t even = k - odd;
+  Pack<float> a{}, b{};
+  if (even < packs) a = packAt(p + even * 8 + odd * 4);
+  if (even + 1 < packs) b = packAt(p + even * 8 + 8 + odd * 4);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float got = __shfl_xor_sync(kWholeWarp, odd ? a.v[i] : b.v[i], 1);
+    out[i] = odd ? got : a.v[i];
+    out[4 + i] = odd ? b.v[i] : got;
+  }
+}
+ANNEAL_FN void pairStore(float* p, int64_t k, int64_t packs, const float (&v)[8]) {
+  const int odd = threadIdx.x & 1;
+  const int64_t even = k - odd;
+  Pack<float> a, b;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float got = __shfl_xor_sync(kWholeWarp, odd ? v[i] : v[4 + i], 1);
+    a.v[i] = odd ? got : v[i];
+    b.v[i] = odd ? v[4 + i] : got;
+  }
+  if (even < packs) putPack(p + even * 8 + odd * 4, a);
+  if (even + 1 < packs) putPack(p + even * 8 + 8 + odd * 4, b);
+}
+ANNEAL_FN void pairLoad(const float* p, int64_t k, int64_t packs, float (&out)[4]) {
+  if (k >= packs) return;
+  const Pack<float> a = packAt(p + k * 4);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out[i] = a.v[i];
+}
+ANNEAL_FN void pairStore(float* p, int64_t k, int64_t packs, const float (&v)[4]) {
+  if (k < packs) putPack(p + k * 4, Pack<float>{v[0], v[1], v[2], v[3]});
+}
+
+/**
  * One pass over g and x: each block takes `per` rows, R at a time, with P packs of columns in each thread's registers; writes dx, and its sums
- * for dgamma and dbeta to partials [blocks, 2, n]. n is a multiple of the pack, all pointers are aligned.
+ * for dgamma and, where `halves` is 2, dbeta to partials [blocks, halves, n]. n is a multiple of the pack, all pointers are aligned.
  */
 template <class T, int P, int R>
 ANNEAL_FN void normBackward(const T* g, const T* x, const float* means, const float* rstds, const float* gamma, const T* have, T* dx, float* partials,
-                            int64_t rows, int64_t n, int64_t per) {
+                            int64_t rows, int64_t n, int64_t per, int halves) {
   constexpr int N = kPack<T>;
   __shared__ float sums[2][kThreads / 32][2 * R];
   const int64_t packs = n / N, end = (blockIdx.x + 1) * per < rows ? (blockIdx.x + 1) * per : rows;
@@ -181,8 +229,9 @@ ANNEAL_FN void normBackward(const T* g, const T* x, const float* means, const fl
   float scale[P][N], dgamma[P][N] = {}, dbeta[P][N] = {};
 #pragma unroll
   for (int p = 0; p < P; ++p) {
-    const int64_t k = threadIdx.x + p * blockDim.x;
-    floatsAt(k < packs ? gamma : nullptr, k * N, true, 1.f, scale[p]);
+#pragma unroll
+    for (int i = 0; i < N; ++i) scale[p][i] = 1.f;
+    if (gamma) pairLoad(gamma, threadIdx.x + p * blockDim.x, packs, scale[p]);
   }
   int turn = 0;
 #pragma unroll 1
@@ -238,13 +287,9 @@ ANNEAL_FN void normBackward(const T* g, const T* x, const float* means, const fl
 #pragma unroll
   for (int p = 0; p < P; ++p) {
     const int64_t k = threadIdx.x + p * blockDim.x;
-    if (k >= packs) continue;
-    float* to = partials + blockIdx.x * 2 * n + k * N;
-#pragma unroll
-    for (int i = 0; i < N; i += 4) {
-      putPack(to + i, Pack<float>{dgamma[p][i], dgamma[p][i + 1], dgamma[p][i + 2], dgamma[p][i + 3]});
-      putPack(to + n + i, Pack<float>{dbeta[p][i], dbeta[p][i + 1], dbeta[p][i + 2], dbeta[p][i + 3]});
-    }
+    float* to = partials + static_cast<int64_t>(blockIdx.x) * halves * n;
+    pairStore(to, k, packs, dgamma[p]);
+    if (halves == 2) pairStore(to + n, k, packs, dbeta[p]);
   }
 }
 
@@ -271,7 +316,8 @@ ANNEAL_FN void normBackwardPlain(const T* g, const T* x, const float* means, con
 
 /** The sums for dgamma and dbeta of `per` rows and 32 columns per block. */
 template <class T>
-ANNEAL_FN void normParameters(const T* g, const T* x, const float* means, const float* rstds, float* partials, int64_t rows, int64_t n, int64_t per) {
+ANNEAL_FN void normParameters(const T* g, const T* x, const float* means, const float* rstds, float* partials, int64_t rows, int64_t n, int64_t per,
+                              int halves) {
   __shared__ float sums[2][kThreads / 32][32];
   const int lane = threadIdx.x & 31, deep = threadIdx.x >> 5;
   const int64_t j = static_cast<int64_t>(blockIdx.x) * 32 + lane, end = (blockIdx.y + 1) * per < rows ? (blockIdx.y + 1) * per : rows;
@@ -289,16 +335,17 @@ ANNEAL_FN void normParameters(const T* g, const T* x, const float* means, const 
   if (deep || j >= n) return;
 #pragma unroll
   for (int k = 1; k < kThreads / 32; ++k) dgamma += sums[0][k][lane], dbeta += sums[1][k][lane];
-  partials[blockIdx.y * 2 * n + j] = dgamma;
-  partials[(blockIdx.y * 2 + 1) * n + j] = dbeta;
+  float* to = partials + static_cast<int64_t>(blockIdx.y) * halves * n + j;
+  to[0] = dgamma;
+  if (halves == 2) to[n] = dbeta;
 }
 
 }  // namespace
 
-/** partials [chunks, 2, n] to dgamma and dbeta, either absent, each added to what is there where asked. */
+/** partials [chunks, halves, n] to dgamma and dbeta, either absent, each added to what is there where asked. */
 extern "C" __global__ void __launch_bounds__(kThreads)
-    norm_finish_f32(const float* partials, int64_t chunks, int64_t n, float* dgamma, float* dbeta, int addGamma, int addBeta) {
-  finishColumns(partials, chunks, 2 * n, [&](int64_t j, float sum) {
+    norm_finish_f32(const float* partials, int64_t chunks, int64_t n, int halves, float* dgamma, float* dbeta, int addGamma, int addBeta) {
+  finishColumns(partials, chunks, halves * n, [&](int64_t j, float sum) {
     const bool first = j < n;
     float* to = first ? dgamma : dbeta;
     if (!to) return;
@@ -311,14 +358,14 @@ extern "C" __global__ void __launch_bounds__(kThreads)
 #define ANNEAL_BACKWARD(T, suffix, P, R)                                                                                                               \
   extern "C" __global__ void __launch_bounds__(kThreads, P == 4 ? 1 : 2)                                                                                \
       norm_grad##P##_##suffix(const T* g, const T* x, const float* means, const float* rstds, const float* gamma, const T* have, T* dx,                \
-                              float* partials, int64_t rows, int64_t n, int64_t per) {                                                                 \
-    normBackward<T, P, R>(g, x, means, rstds, gamma, have, dx, partials, rows, n, per);                                                                \
+                              float* partials, int64_t rows, int64_t n, int64_t per, int halves) {                                                     \
+    normBackward<T, P, R>(g, x, means, rstds, gamma, have, dx, partials, rows, n, per, halves);                                                                \
   }
 #define ANNEAL_NORM(T, suffix)                                                                                                                         \
   extern "C" __global__ void __launch_bounds__(kNormThreads)                                                                                           \
       norm_##suffix(const T* x, const float* gamma, const float* beta, T* y, float* means, float* rstds, int64_t rows, int64_t n, float eps,           \
-                    int wide, int keep, int stage) {                                                                                                   \
-    normForward<T>(x, gamma, beta, y, means, rstds, rows, n, eps, wide != 0, keep != 0, stage != 0);                                                   \
+                    int wide, int keep, int stage, int run) {                                                                                                 \
+    normForward<T>(x, gamma, beta, y, means, rstds, rows, n, eps, wide != 0, keep != 0, stage != 0, run);                                                \
   }                                                                                                                                                    \
   ANNEAL_BACKWARD(T, suffix, 1, 4) ANNEAL_BACKWARD(T, suffix, 2, 2) ANNEAL_BACKWARD(T, suffix, 4, 1)                                                   \
   extern "C" __global__ void __launch_bounds__(kThreads)                                                                                               \
@@ -326,8 +373,8 @@ extern "C" __global__ void __launch_bounds__(kThreads)
     normBackwardPlain<T>(g, x, means, rstds, gamma, have, dx, n);                                                                                      \
   }                                                                                                                                                    \
   extern "C" __global__ void __launch_bounds__(kThreads)                                                                                               \
-      norm_parameters_##suffix(const T* g, const T* x, const float* means, const float* rstds, float* partials, int64_t rows, int64_t n, int64_t per) { \
-    normParameters<T>(g, x, means, rstds, partials, rows, n, per);                                                                                     \
+      norm_parameters_##suffix(const T* g, const T* x, const float* means, const float* rstds, float* partials, int64_t rows, int64_t n, int64_t per, int halves) { \
+    normParameters<T>(g, x, means, rstds, partials, rows, n, per, halves);                                                                                     \
   }
 ANNEAL_NORM(float, f32)
 ANNEAL_NORM(f16, f16)

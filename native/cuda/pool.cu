@@ -107,6 +107,30 @@ ANNEAL_FN void gather(const Pool& s, const T* g, const T* have, T* dx, Share sha
   putPack(dx + to, out);
 }
 
+/** Windows that neither overlap nor begin in padding: each thread reads one output's gradient and writes all of its window, the last also what is left of the image. */
+template <int N, class T, class Share>
+ANNEAL_FN void scatter(const Pool& s, const T* g, const T* have, T* dx, Share share) {
+  const Place at(s, s.oh, s.ow, N);
+  if (!at.inside) return;
+  const int64_t from = ((at.image * s.oh + at.y) * s.ow + at.x) * s.c + at.c;
+  const int64_t top = at.y * s.sh, left = at.x * s.sw, bottom = at.y + 1 == s.oh ? s.h : top + s.kh, right = at.x + 1 == s.ow ? s.w : left + s.kw;
+  const Pack<T, N> gs = packOf<N>(g + from);
+  const auto shares = share(gs, from, at);
+#pragma unroll 1
+  for (int64_t ih = top; ih < bottom; ++ih)
+#pragma unroll 1
+    for (int64_t iw = left; iw < right; ++iw) {
+      const int64_t to = ((at.image * s.h + ih) * s.w + iw) * s.c + at.c;
+      const bool inWindow = ih < top + s.kh && iw < left + s.kw;
+      const int32_t here = static_cast<int32_t>((ih - top) * s.kw + iw - left);
+      Pack<T, N> before{}, out;
+      if (have) before = packOf<N>(have + to);
+#pragma unroll
+      for (int k = 0; k < N; ++k) out.v[k] = narrow<T>((have ? widen(before.v[k]) : 0.f) + (inWindow ? shares(k, here) : 0.f));
+      putPack(dx + to, out);
+    }
+}
+
 template <int N, class T, class I>
 ANNEAL_FN void maxBackward(const Pool& s, const T* g, const I* places, const T* have, T* dx) {
   gather<N>(s, g, have, dx, [&](float (&sum)[N], const Pack<T, N>& gs, int64_t from, const Place& at, int64_t oh, int64_t ow) {
@@ -115,6 +139,13 @@ ANNEAL_FN void maxBackward(const Pool& s, const T* g, const I* places, const T* 
 #pragma unroll
     for (int k = 0; k < N; ++k)
       if (place.v[k] == here) sum[k] += widen(gs.v[k]);
+  });
+}
+
+template <int N, class T, class I>
+ANNEAL_FN void maxScatter(const Pool& s, const T* g, const I* places, const T* have, T* dx) {
+  scatter<N>(s, g, have, dx, [&](const Pack<T, N>& gs, int64_t from, const Place&) {
+    return [gs, place = packOf<N>(places + from)](int k, int32_t here) { return place.v[k] == static_cast<I>(here) ? widen(gs.v[k]) : 0.f; };
   });
 }
 
@@ -153,6 +184,13 @@ ANNEAL_FN void averageBackward(const Pool& s, const T* g, const T* have, T* dx) 
   });
 }
 
+template <int N, class T>
+ANNEAL_FN void averageScatter(const Pool& s, const T* g, const T* have, T* dx) {
+  scatter<N>(s, g, have, dx, [&](const Pack<T, N>& gs, int64_t, const Place& at) {
+    return [gs, scale = shareOf(s, at.y, at.x)](int k, int32_t) { return widen(gs.v[k]) * scale; };
+  });
+}
+
 }  // namespace
 
 // `packs`: the launcher counted packs of channels, not channels.
@@ -163,8 +201,9 @@ ANNEAL_FN void averageBackward(const Pool& s, const T* g, const T* have, T* dx) 
     else maxForward<1>(s, x, y, at);                                                                                                       \
   }                                                                                                                                        \
   extern "C" __global__ void __launch_bounds__(kThreads, 2)                                                                                \
-      maxPool2d_grad_##places##_##suffix(Pool s, const T* g, const I* at, const T* have, T* dx, int packs) {                               \
-    if (packs) maxBackward<kPack<T>>(s, g, at, have, dx);                                                                                  \
+      maxPool2d_grad_##places##_##suffix(Pool s, const T* g, const I* at, const T* have, T* dx, int packs, int disjoint) {                 \
+    if (packs && disjoint) maxScatter<kPack<T>>(s, g, at, have, dx);                                                                       \
+    else if (packs) maxBackward<kPack<T>>(s, g, at, have, dx);                                                                             \
     else maxBackward<1>(s, g, at, have, dx);                                                                                               \
   }
 #define ANNEAL_POOL(T, suffix)                                                                                                             \
@@ -173,8 +212,10 @@ ANNEAL_FN void averageBackward(const Pool& s, const T* g, const T* have, T* dx) 
     if (packs) averageForward<kPack<T>>(s, x, y);                                                                                          \
     else averageForward<1>(s, x, y);                                                                                                       \
   }                                                                                                                                        \
-  extern "C" __global__ void __launch_bounds__(kThreads) avgPool2d_grad_##suffix(Pool s, const T* g, const T* have, T* dx, int packs) {     \
-    if (packs) averageBackward<kPack<T>>(s, g, have, dx);                                                                                  \
+  extern "C" __global__ void __launch_bounds__(kThreads) avgPool2d_grad_##suffix(Pool s, const T* g, const T* have, T* dx, int packs,       \
+                                                                                         int disjoint) {                                   \
+    if (packs && disjoint) averageScatter<kPack<T>>(s, g, have, dx);                                                                       \
+    else if (packs) averageBackward<kPack<T>>(s, g, have, dx);                                                                             \
     else averageBackward<1>(s, g, have, dx);                                                                                               \
   }
 ANNEAL_POOL(float, f32)

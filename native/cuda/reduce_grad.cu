@@ -133,7 +133,14 @@ template <class Rule, class T>
 ANNEAL_FN void spreadColumns(const GradFrom& from, const T* x, const T* have, T* dx, const Walk& w, int64_t chunk, int logWidth) {
   constexpr int N = kPack<T>;
   const int64_t tileWidth = static_cast<int64_t>(N) << logWidth, tiles = (w.inner + tileWidth - 1) / tileWidth;
-  const int64_t o = blockIdx.x / tiles, column = blockIdx.x % tiles * tileWidth + static_cast<int64_t>(threadIdx.x & ((1 << logWidth) - 1)) * N;
+  const int64_t o = blockIdx.x / tiles, first = blockIdx.x % tiles * tileWidth;
+  const int inTile = static_cast<int>(threadIdx.x & ((1 << logWidth) - 1)) * N;
+  const int64_t column = first + inTile;
+  // What is known of the columns is read once by the block, not by each of its rows.
+  __shared__ typename Rule::Known shared[32 * N];
+#pragma unroll 1
+  for (int i = threadIdx.x; i < (N << logWidth) && first + i < w.inner; i += kThreads) shared[i] = Rule::template load<T>(from, o * w.inner + first + i);
+  __syncthreads();
   if (column >= w.inner) return;
   const int mine = w.inner - column < N ? static_cast<int>(w.inner - column) : N;
   const int64_t base = offsetOf(w.kept, o) + column, begin = blockIdx.y * chunk, end = begin + chunk < w.count ? begin + chunk : w.count;
@@ -141,7 +148,7 @@ ANNEAL_FN void spreadColumns(const GradFrom& from, const T* x, const T* have, T*
   typename Rule::Known known[N];
 #pragma unroll
   for (int v = 0; v < N; ++v) {
-    if (v < mine) known[v] = Rule::template load<T>(from, o * w.inner + column + v);
+    if (v < mine) known[v] = shared[inTile + v];
     else known[v] = {};
   }
 #pragma unroll 1

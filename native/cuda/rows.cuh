@@ -16,6 +16,10 @@ struct Team {
   ANNEAL_FN int index() const { return wide ? 0 : threadIdx.x >> 5; }
   ANNEAL_FN int perBlock() const { return wide ? 1 : blockDim.x >> 5; }
   ANNEAL_FN int64_t first() const { return static_cast<int64_t>(blockIdx.x) * perBlock() + index(); }
+  ANNEAL_FN void sync() const {
+    if (wide) __syncthreads();
+    else __syncwarp();
+  }
   /** `scratch`: 33 floats, used by blocks only; all threads of a block come here together. */
   ANNEAL_FN float sum(float x, float* scratch) const { return wide ? blockSum(x, scratch) : warpSum(x); }
 };

@@ -121,6 +121,9 @@ void embedding(const Call& c) {
                static_cast<int32_t>(packs), gpu().trouble(), call);
 }
 
+/** Sorted rows of a block; as native/cuda/index.cu's. */
+constexpr int64_t kRun = 8;
+
 /** dW[index[r]] += g[r], or from zero. attr: rows of the weight, width, row without gradient (-1: none), accumulate. */
 void embeddingGrad(const Call& c) {
   const int64_t v = c.integer(0), d = c.integer(1), padding = c.integer(2), rows = c.in[1].n;
@@ -135,7 +138,7 @@ void embeddingGrad(const Call& c) {
   const DType t = c.in[0].dtype;
   const int64_t N = elementsPerPack(t), packs = (d + N - 1) / N, threads = packs >= kThreads ? kThreads : (packs + 31) / 32 * 32;
   const double bytes = bytesOf(c.in[0]) + 2 * bytesOf(c.in[1]) + 8.0 * static_cast<double>((rows < v ? rows : v) * d);
-  gpu().launch(Plan{kernelName(c, t), {static_cast<uint32_t>(rows), blocksFor(packs, threads)}, {static_cast<uint32_t>(threads)}, 0, bytes}, c.in[0].data,
+  gpu().launch(Plan{kernelName(c, t), {blocksFor(rows, kRun), blocksFor(packs, threads)}, {static_cast<uint32_t>(threads)}, 0, bytes}, c.in[0].data,
                sort.keys[at], sort.from[at], c.out[0].data, rows, d, static_cast<uint32_t>(v), padding);
 }
 

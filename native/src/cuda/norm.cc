@@ -24,16 +24,21 @@ void forward(const Call& c) {
   const bool keep = row <= kKeptBytes, stage = (keep ? row : 0) + parameters <= kKeptBytes;
   // Blocks go through many rows, so that gamma and beta are read seldom; but every processor has some.
   const int64_t units = (rows + teams - 1) / teams, all = gpu().processors();
-  const int64_t blocks = stage ? std::max(std::min(units, all), std::min((rows + 63) / 64, 2 * all)) : units;
+  const int64_t blocks = stage ? std::max(std::min(units, all), std::min((rows + 127) / 128, 2 * all)) : units;
+  const int run = wide ? 1 : static_cast<int>(std::clamp<int64_t>(rows / (blocks * teams), 1, 8));
   const Plan plan{std::string("norm_") + suffix(t), {static_cast<uint32_t>(blocks)}, {kNormThreads},
                   static_cast<uint32_t>((keep ? row : 0) + (stage ? parameters : 0)), bytesOf(c)};
   gpu().launch(plan, c.in[0].data, input<float>(c, 1), input<float>(c, 2), c.out[0].data, kRms ? nullptr : c.out[1].as<float>(), c.out[2].as<float>(),
-               rows, n, static_cast<float>(c.attr[2]), static_cast<int>(wide), static_cast<int>(keep), static_cast<int>(stage));
+               rows, n, static_cast<float>(c.attr[2]), static_cast<int>(wide), static_cast<int>(keep), static_cast<int>(stage), run);
 }
 
+/** Sums for dgamma, and for dbeta where anyone wants it. */
+int halvesOf(const Call& c) { return c.hasOut(2) ? 2 : 1; }
+
 void finish(const Call& c, const float* partials, int64_t chunks, int64_t n) {
-  const Plan plan{"norm_finish_f32", {blocksFor(2 * n, 32)}, {kThreads}, 0, 8.0 * static_cast<double>((chunks + 1) * n)};
-  gpu().launch(plan, partials, chunks, n, c.hasOut(1) ? c.out[1].as<float>() : nullptr, c.hasOut(2) ? c.out[2].as<float>() : nullptr,
+  const int halves = halvesOf(c);
+  const Plan plan{"norm_finish_f32", {blocksFor(halves * n, 32)}, {kThreads}, 0, 4.0 * halves * static_cast<double>((chunks + 1) * n)};
+  gpu().launch(plan, partials, chunks, n, halves, c.hasOut(1) ? c.out[1].as<float>() : nullptr, c.hasOut(2) ? c.out[2].as<float>() : nullptr,
                static_cast<int>(c.flag(2)), static_cast<int>(c.flag(3)));
 }
 
@@ -55,9 +60,9 @@ void fused(const Call& c, const Operands& o, int64_t rows, int64_t n) {
   const int64_t per = ((rows + blocks - 1) / blocks + together - 1) / together * together;
   blocks = (rows + per - 1) / per;
   const bool parameters = c.hasOut(1) || c.hasOut(2);
-  float* partials = parameters ? static_cast<float*>(gpu().scratch(blocks * 2 * n * 4, 0)) : nullptr;
+  float* partials = parameters ? static_cast<float*>(gpu().scratch(blocks * halvesOf(c) * n * 4, 0)) : nullptr;
   const Plan plan{"norm_grad" + std::to_string(held) + "_" + suffix(t), {static_cast<uint32_t>(blocks)}, {static_cast<uint32_t>(threads)}, 0, bytesOf(c)};
-  gpu().launch(plan, o.g, o.x, o.means, o.rstds, o.gamma, o.have, o.dx, partials, rows, n, per);
+  gpu().launch(plan, o.g, o.x, o.means, o.rstds, o.gamma, o.have, o.dx, partials, rows, n, per, halvesOf(c));
   if (parameters) finish(c, partials, blocks, n);
 }
 
@@ -66,10 +71,10 @@ void plain(const Call& c, const Operands& o, int64_t rows, int64_t n) {
   // Parameters first: dx may stand where something they need stood.
   if (c.hasOut(1) || c.hasOut(2)) {
     const int64_t chunks = std::min<int64_t>((rows + 31) / 32, 128), per = (rows + chunks - 1) / chunks;
-    float* partials = static_cast<float*>(gpu().scratch(chunks * 2 * n * 4, 0));
+    float* partials = static_cast<float*>(gpu().scratch(chunks * halvesOf(c) * n * 4, 0));
     const Plan plan{std::string("norm_parameters_") + suffix(t), {blocksFor(n, 32), static_cast<uint32_t>(chunks)}, {kThreads}, 0,
                     bytesOf(c.in[0]) + bytesOf(c.in[1])};
-    gpu().launch(plan, o.g, o.x, o.means, o.rstds, partials, rows, n, per);
+    gpu().launch(plan, o.g, o.x, o.means, o.rstds, partials, rows, n, per, halvesOf(c));
     finish(c, partials, chunks, n);
   }
   if (!o.dx) return;

@@ -17,6 +17,8 @@ struct Pool {
     // Every window covers at least one input pixel.
     require(ph < kh && pw < kw && (oh - 1) * sh - ph < h && (ow - 1) * sw - pw < w, "pool: window");
   }
+  /** Each input pixel lies under one window at most, and none in padding: a gradient is read once and spread. */
+  bool disjoint() const { return kh == sh && kw == sw && ph == 0 && pw == 0 && oh * kh <= h && ow * kw <= w; }
   int64_t inputs() const { return n * c * h * w; }
   int64_t outputs() const { return n * c * oh * ow; }
 };
@@ -61,9 +63,9 @@ void maxPoolGrad(const Call& c) {
   require(c.in[0].n == s.outputs() && c.out[0].n == s.inputs() && c.in[0].dtype == c.out[0].dtype, "maxPool2d.grad: sizes");
   require(c.in[1].n == s.outputs() && placesFit(s, c.in[1].dtype), "maxPool2d.grad: places");
   require(!c.has(2) || (c.in[2].n == s.inputs() && c.in[2].dtype == c.out[0].dtype), "maxPool2d.grad: waiting gradient");
-  const bool packs = inPacks(c, s);
-  gpu().launch(plan(c, named(c, c.in[1].dtype), s.inputs(), packs), s, c.in[0].data, c.in[1].data, c.has(2) ? c.in[2].data : nullptr, c.out[0].data,
-               static_cast<int>(packs));
+  const bool packs = inPacks(c, s), disjoint = packs && s.disjoint();
+  gpu().launch(plan(c, named(c, c.in[1].dtype), disjoint ? s.outputs() : s.inputs(), packs), s, c.in[0].data, c.in[1].data,
+               c.has(2) ? c.in[2].data : nullptr, c.out[0].data, static_cast<int>(packs), static_cast<int>(disjoint));
 }
 
 void averagePool(const Call& c) {
@@ -78,9 +80,9 @@ void averagePoolGrad(const Call& c) {
   const Pool s(c);
   require(c.in[0].n == s.outputs() && c.out[0].n == s.inputs() && c.in[0].dtype == c.out[0].dtype, "avgPool2d.grad: sizes");
   require(!c.has(1) || (c.in[1].n == s.inputs() && c.in[1].dtype == c.out[0].dtype), "avgPool2d.grad: waiting gradient");
-  const bool packs = inPacks(c, s);
-  gpu().launch(plan(c, kernelName(c, c.in[0].dtype), s.inputs(), packs), s, c.in[0].data, c.has(1) ? c.in[1].data : nullptr, c.out[0].data,
-               static_cast<int>(packs));
+  const bool packs = inPacks(c, s), disjoint = packs && s.disjoint();
+  gpu().launch(plan(c, kernelName(c, c.in[0].dtype), disjoint ? s.outputs() : s.inputs(), packs), s, c.in[0].data, c.has(1) ? c.in[1].data : nullptr,
+               c.out[0].data, static_cast<int>(packs), static_cast<int>(disjoint));
 }
 
 }  // namespace
