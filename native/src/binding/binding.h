@@ -57,7 +57,7 @@ class Binding {
   Napi::Value readProfile(const Napi::CallbackInfo& info);
 
   void execute();
-  void expect(Stream& stream, std::unique_ptr<Work> reply);
+  void expect(Stream& stream, std::unique_ptr<Work> reply, bool beyondBound = false);
   void settle(napi_env env, struct Settlement* settlement);
   static void onSettled(napi_env env, napi_value callback, void* context, void* data);
 

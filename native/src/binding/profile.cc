@@ -36,7 +36,8 @@ Napi::Value Binding::beginProfile(const Napi::CallbackInfo& info) {
 /** endProfile(device, stream, ticket): settles when the stream has come to here. */
 Napi::Value Binding::endProfile(const Napi::CallbackInfo& info) {
   Stream& stream = streamAt(*environment_, info);
-  expect(stream, std::make_unique<EndProfile>(std::make_unique<Settlement>(Settlement{this, &stream, number(info, 2)})));
+  // Whatever the queue's length: what readProfile reads must no longer be written.
+  expect(stream, std::make_unique<EndProfile>(std::make_unique<Settlement>(Settlement{this, &stream, number(info, 2)})), true);
   return info.Env().Undefined();
 }
 

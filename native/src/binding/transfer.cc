@@ -127,8 +127,11 @@ Napi::Value Binding::upload(const Napi::CallbackInfo& info) {
 }
 
 /** Queues a reply and keeps the process alive until it has come. */
-void Binding::expect(Stream& stream, std::unique_ptr<Work> reply) {
-  stream.enqueue(std::move(reply));
+void Binding::expect(Stream& stream, std::unique_ptr<Work> reply, bool beyondBound) {
+  if (beyondBound)
+    stream.enqueueRelease(std::move(reply));
+  else
+    stream.enqueue(std::move(reply));
   if (awaiting_++ == 0) napi_ref_threadsafe_function(settled_.Env(), notifier_);
 }
 

@@ -54,7 +54,7 @@ class Stream {
   /** Queues a call and returns at once. Throws QueueFull (counted) when the bound is reached. */
   void enqueue(const Request& request);
   void enqueue(std::unique_ptr<Work> work) { post(std::move(work), false); }
-  /** For work that frees something: takes a place even in a full queue. */
+  /** For work that frees or ends something: takes a place even in a full queue. */
   void enqueueRelease(std::unique_ptr<Work> work) { post(std::move(work), true); }
 
   uint64_t enqueued() const { return enqueued_; }
