@@ -77,9 +77,8 @@ ANNEAL_FN void topK(const T* x, T* values, int32_t* index, int n, int k, bool la
       if (shift == 24 || u >> (shift + 8) == limit >> (shift + 8)) atomicAdd(&s.count[(u >> shift) & (kDigits - 1)], 1u);
     }
     findDigit(s, wanted);
-    limit |= s.digit << shift;
+    limit |= s.digit << shift;  // written again only behind the next round's first barrier
     wanted -= s.before;
-    __syncthreads();
   }
 
   // Collected in the order of indices.

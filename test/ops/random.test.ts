@@ -17,6 +17,7 @@ import {
 import { bind, manualSeed, type Rng } from '../../lib/tensor/context.ts';
 import { tensor } from '../../lib/tensor/create.ts';
 import { device } from '../../lib/tensor/device.ts';
+import type { DType } from '../../lib/tensor/dtype.ts';
 import { hashStream, PhiloxStream, uniform01 } from '../../lib/tensor/philox.ts';
 import { type Tensor, unwritten } from '../../lib/tensor/tensor.ts';
 import { onGpu } from '../helpers/device.ts';
@@ -250,4 +251,21 @@ describe('stochasticRound', () => {
     expect(Array.from((await x.grad?.data()) as Float32Array)).toEqual([3, 4]);
     expect(() => stochasticRound(tensor([1], { dtype: 'bf16' }))).toThrow(DTypeError);
   });
+});
+
+describe('whole numbers in every dtype', () => {
+  it.each(['f32', 'f16', 'bf16', 'u8', 'bool', 'i32'] as const)(
+    '%s has the values of i32, in shares of every size',
+    async (dtype) => {
+      const high = dtype === 'bool' ? 2 : 100;
+      for (const n of [...sizes, 10, 11, 12, 13, 14, 356, 612, 868, 1124, 1380, 1636, 1892]) {
+        const draw = (dtype: DType) => drawn(inStep(1), () => randint([n], { high, dtype })).data();
+        expect(Array.from(await draw(dtype), Number)).toEqual(Array.from(await draw('i32')));
+        const toss = (dtype: DType) => drawn(inStep(1), () => bernoulli([n], { p: 0.3, dtype })).data();
+        const s = stream(inStep(1), 'bernoulli');
+        const expected = Array.from({ length: n }, (_, i) => +(s.wordAt(i + 1) >>> 0 < Math.floor(0.3 * 2 ** 32)));
+        expect(Array.from(await toss(dtype), Number)).toEqual(expected);
+      }
+    },
+  );
 });

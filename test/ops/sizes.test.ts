@@ -18,6 +18,7 @@ import { bceWithLogits, crossEntropy, huber, kl, type Loss, l1, mse } from '../.
 import { matmul } from '../../lib/ops/matmul.ts';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../lib/ops/norm.ts';
 import { avgPool2d, maxPool2d } from '../../lib/ops/pool.ts';
+import { recurrent } from '../../lib/ops/recurrent.ts';
 import * as reduce from '../../lib/ops/reduce.ts';
 import { gather, topK, where } from '../../lib/ops/select.ts';
 import { logSoftmax, softmax } from '../../lib/ops/softmax.ts';
@@ -455,6 +456,36 @@ const table: { readonly [kind: string]: { readonly [name: string]: Row } } = {
       ];
     },
   },
+  recurrent: Object.fromEntries(
+    (
+      [
+        ['lstm', 4],
+        ['gru', 3],
+        ['tanh', 1],
+      ] as const
+    ).map(([mode, gates]) => [
+      mode,
+      (n: number): Call[] => {
+        // The second row of a batch is over after one step.
+        const op = (a: Tensor, ih: Tensor, hh: Tensor, b1: Tensor, b2: Tensor) => {
+          const lengths = Array.from({ length: a.shape[1] as number }, (_, i) => (i === 1 ? 1 : 2));
+          const { output, h } = recurrent(mode, a, { ih, hh, biasIh: b1, biasHh: b2 }, { lengths });
+          return [output, h];
+        };
+        const of = (batch: number, width: number) => [
+          x(2, batch, 3),
+          x(gates * width, 3),
+          { ...x(gates * width, width), low: -1 / (width + 1), high: 1 / (width + 1) },
+          w(gates * width),
+          w(gates * width),
+        ];
+        return [
+          { role: 'batch', operands: of(n, 5), op, cancels: 4 },
+          { role: 'width', operands: of(3, n), op, from: 1, upTo: 129, cancels: 4 },
+        ];
+      },
+    ]),
+  ),
 };
 
 // ---- what ran ---------------------------------------------------------------------------------------------------------------
@@ -464,7 +495,7 @@ const elsewhere: { readonly [op: string]: string } = {
   'matmul.plain': 'matmul chooses it natively: rows, columns and inner up to 33 above',
   peak: 'a benchmark of the CPU; it has no operands',
   ...Object.fromEntries(
-    ['randomWords', 'uniform', 'normal', 'randint', 'bernoulli', 'permutation'].map((op) => [
+    ['randomWords', 'uniform', 'normal', 'randint', 'bernoulli', 'permutation', 'stochasticRound'].map((op) => [
       op,
       'test/ops/random.test.ts: word for word, these sizes',
     ]),
