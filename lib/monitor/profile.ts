@@ -68,16 +68,19 @@ interface Queued {
 const sizeInBytes = (o: Operand | ListOperand | null): number =>
   o && !('list' in o) ? o.size * bytesOf(dtypes[o.code] as DType) : 0;
 
+/** Milliseconds of the clock by which the streams' threads go too. */
+const clock = (): number => Number(process.hrtime.bigint()) / 1e6;
+
 /** Notes what each call is, when it is queued. */
 function noteCalls(): { calls: Map<number, Queued>; off: () => void } {
   const calls = new Map<number, Queued>();
   let begin = 0;
   const off = watchCalls({
     before() {
-      begin = performance.now();
+      begin = clock();
     },
     after(op, inputs, outputs, attrs, sequence) {
-      const end = performance.now();
+      const end = clock();
       const listed = inputs.some((o) => o && 'list' in o);
       const bytes = listed ? 0 : [...inputs, ...outputs].reduce((sum, o) => sum + sizeInBytes(o), 0);
       const shapes = inputs.flatMap((o) => (o && !('list' in o) ? [o.shape] : []));
@@ -87,17 +90,26 @@ function noteCalls(): { calls: Map<number, Queued>; off: () => void } {
   return { calls, off };
 }
 
-function callsOf(stream: StreamName, p: StreamProfile, queued: Map<number, Queued>, kinds: Map<string, string>): ProfiledCall[] {
-  // performance.now() and the streams' clock differ by a constant.
-  const offset = Number(process.hrtime.bigint()) / 1e6 - performance.now() - p.started;
+/** @param origin when the profiled function began: times count from here */
+function callsOf(
+  stream: StreamName,
+  p: StreamProfile,
+  queued: Map<number, Queued>,
+  kinds: Map<string, string>,
+  origin: number,
+): ProfiledCall[] {
   const all: ProfiledCall[] = [];
+  let until = 0;
   for (let at = 0; at < p.spans.length; at += 4) {
-    const [name, sequence, begin, ms] = p.spans.subarray(at, at + 4) as unknown as [number, number, number, number];
+    const [name, sequence, after, ms] = p.spans.subarray(at, at + 4) as unknown as [number, number, number, number];
     const op = p.names[name] as string;
     const q = queued.get(sequence);
     const { shapes = [], bytes = 0, macs = 0 } = q ?? {};
+    // One after the other, as a stream runs them: a GPU's events are rounded, and its clock may be a microsecond behind.
+    const begin = Math.max(until, p.started + after - origin);
+    until = begin + ms;
     const call = { op, kind: kinds.get(op) ?? 'stream', stream, begin, ms, shapes, bytes, macs };
-    all.push(q ? { ...call, queued: { begin: q.begin + offset, ms: q.end - q.begin } } : call);
+    all.push(q ? { ...call, queued: { begin: q.begin - origin, ms: q.end - q.begin } } : call);
   }
   return all;
 }
@@ -123,13 +135,14 @@ export class Profile<T = unknown> {
     streams: Record<StreamName, StreamProfile>,
     calls: readonly ProfiledCall[],
     peak: number | undefined,
+    origin: number,
   ) {
     this.result = result;
     this.device = on;
     this.peak = peak;
     this.calls = calls;
     const { compute } = streams;
-    this.ms = compute.ended - compute.started;
+    this.ms = compute.ended - origin;
     this.dropped = compute.dropped + streams.copy.dropped + streams.comm.dropped;
     let [busyUntil, idle] = [0, 0];
     for (const c of calls) {
@@ -249,6 +262,7 @@ export async function profile<T>(fn: () => T | Promise<T>, options: ProfileOptio
     const { calls, off } = noteCalls();
     let result: T;
     let streams: Record<StreamName, StreamProfile>;
+    const origin = clock();
     try {
       result = await fn();
     } finally {
@@ -261,8 +275,8 @@ export async function profile<T>(fn: () => T | Promise<T>, options: ProfileOptio
         .ops.map((o) => [o.name, o.kind]),
     );
     const names = Object.keys(streams) as StreamName[];
-    const all = names.flatMap((name) => callsOf(name, streams[name], calls, kinds));
-    return new Profile(result, on, streams, all, peak);
+    const all = names.flatMap((name) => callsOf(name, streams[name], calls, kinds, origin));
+    return new Profile(result, on, streams, all, peak, origin);
   } finally {
     busy = false;
   }
