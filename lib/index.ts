@@ -41,6 +41,7 @@ export { type EmbeddingOptions, embedding } from './ops/embedding.ts';
 export { type EmbeddingBagOptions, embeddingBag } from './ops/embedding-bag.ts';
 export { type FeedForwardOptions, feedForward } from './ops/feedforward.ts';
 export { broadcastTo, concat, flip, narrow, pad, permute, split, stack, transpose } from './ops/index.ts';
+export { at, type Index, maskedSelect, setAt, withAt } from './ops/indexing.ts';
 export { type LinearOptions, linear } from './ops/linear.ts';
 export * as losses from './ops/losses/index.ts';
 export { type MatmulOptions, matmul } from './ops/matmul.ts';

@@ -12,7 +12,7 @@ const stridedOp = nativeOp('strided');
 const fillOp = nativeOp('fill');
 
 /** Where a block of elements lies in a tensor's memory: offset of its first element, stride of each dimension (0 repeats, negative flips). */
-interface Walk {
+export interface Walk {
   offset: number;
   strides: readonly number[];
 }
@@ -35,7 +35,7 @@ function blockAt(shape: Shape, format: Format, axis: number, start: number): Wal
   const strides = stridesOf(shape, format);
   return { offset: start * (strides[axis] as number), strides };
 }
-const whole = (shape: Shape, format: Format): Walk => ({ offset: 0, strides: stridesOf(shape, format) });
+export const whole = (shape: Shape, format: Format): Walk => ({ offset: 0, strides: stridesOf(shape, format) });
 
 /** Merges neighbouring dimensions wherever every operand's strides allow it, so that kernels see few and long loops. */
 export function collapse(
@@ -58,7 +58,7 @@ export function collapse(
 }
 
 /** out[to] = x[from] for a block of `dims` elements, or += where `add`. */
-function strided(x: Tensor, from: Walk, out: Tensor, to: Walk, dims: Shape, add = false): Tensor {
+export function strided(x: Tensor, from: Walk, out: Tensor, to: Walk, dims: Shape, add = false): Tensor {
   // The kernel runs along the output's memory: its dimensions in the order of their strides there.
   const order = dims.map((_, i) => i).sort((a, b) => (to.strides[b] as number) - (to.strides[a] as number) || a - b);
   const pick = (v: readonly number[]) => order.map((i) => v[i] as number);

@@ -28,6 +28,12 @@ const axis = options({ axis: int(0) });
 const reduce = options({ axis: or(int(0), shape(0)), keepDims: any(true) });
 const create = options(maker);
 const pool = { kernelSize: or(count(2), shape(2, 2)), stride: or(count(2), shape(2, 2)), padding: or(int(0), shape(0, 0)) };
+/** A part of an index. */
+const place = or(
+  maybe(int(0)),
+  ints(0),
+  list(() => []),
+);
 const images = t([2, 3, 4, 4]);
 const bias = maybe(t([4]));
 const affine = only(() => ({ weight: zeros([4, 4]), bias: zeros([4]) }));
@@ -100,6 +106,9 @@ const ops: Record<string, readonly Kind[]> = {
     t([2, 4]),
     options({ bias: t([4]), activation: word('relu'), p: num(0.1), residual: t([2, 4]), path: text('here') }),
   ],
+  at: [t([2, 3]), place],
+  ...each('setAt withAt', [t([2, 3]), operand([3]), maybe(int(1))]),
+  maskedSelect: [t([2, 3]), t([2, 3], 'bool')],
   gather: [t([3]), ints(0, 1), axis],
   matmul: [t([2, 3]), t([3, 2]), options({ transposeA: any(false), transposeB: any(false) })],
   narrow: [t([3]), int(0), int(1), count(1)],
