@@ -1,6 +1,7 @@
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { CheckpointError, ConfigError, checkList, checkText, describe } from '../native/errors.ts';
 import { bytesOf, type DType } from '../tensor/dtype.ts';
+import { allocate, narrowI64, opened, readExactly } from './reading.ts';
 import { buildHeader, elements, maxHeaderBytes, parseHeader, type TensorInfo } from './safetensors-header.ts';
 import { writeWhole } from './whole-file.ts';
 
@@ -117,38 +118,6 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 }
 
-function allocate(what: string, bytes: number): Uint8Array {
-  try {
-    return new Uint8Array(bytes);
-  } catch (cause) {
-    throw new CheckpointError(`${what}: its ${bytes} bytes do not fit into memory.`, { cause });
-  }
-}
-
-/** The low halves, where each high half is only their sign. */
-function narrowI64(what: string, raw: Uint8Array): Uint8Array {
-  const halves = new Int32Array(raw.buffer, raw.byteOffset, raw.byteLength / 4);
-  const out = new Int32Array(halves.length / 2);
-  for (let i = 0; i < out.length; i++) {
-    const low = halves[2 * i] as number;
-    if (halves[2 * i + 1] !== low >> 31) {
-      const value = new BigInt64Array(raw.buffer, raw.byteOffset, out.length)[i];
-      throw new CheckpointError(`${what}: element ${i} is ${value}, which does not fit into i32. Anneal has no 64-bit integers.`);
-    }
-    out[i] = low;
-  }
-  return new Uint8Array(out.buffer);
-}
-
-/** One read takes at most 2^31 - 1 bytes; and a signal or a pipe may give less than was asked. */
-async function readExactly(path: string, file: FileHandle, into: Uint8Array, at: number): Promise<void> {
-  for (let done = 0; done < into.byteLength; ) {
-    const { bytesRead } = await file.read(into, done, Math.min(into.byteLength - done, 1 << 30), at + done);
-    if (bytesRead === 0) throw new CheckpointError(`${path}: cut short at byte ${at + done} while it was read.`);
-    done += bytesRead;
-  }
-}
-
 /**
  * Opens a safetensors file and checks its header; tensors are read when asked for. Nothing in the file is trusted: no
  * length is used before it is compared with the file's size, and no more than the header is read here. Throws
@@ -156,12 +125,7 @@ async function readExactly(path: string, file: FileHandle, into: Uint8Array, at:
  */
 export async function readSafetensors(path: string, where = 'readSafetensors'): Promise<SafetensorsFile> {
   checkText(where, 'the path', path);
-  let file: FileHandle | undefined;
-  try {
-    const found = await stat(path);
-    if (!found.isFile()) throw new CheckpointError(`${path}: not a regular file. Give the path of a .safetensors file.`);
-    file = await open(path, 'r');
-    const { size } = await file.stat();
+  return opened(path, '.safetensors', async (file, size) => {
     if (size < 10) throw new CheckpointError(`${path}: not a valid safetensors file: ${size} bytes are too few.`);
     const prefix = new Uint8Array(8);
     await readExactly(path, file, prefix, 0);
@@ -173,11 +137,5 @@ export async function readSafetensors(path: string, where = 'readSafetensors'): 
     const header = new Uint8Array(Number(length));
     await readExactly(path, file, header, 8);
     return new SafetensorsFile(path, file, 8 + header.length, parseHeader(path, header, size - 8 - header.length));
-  } catch (error) {
-    await file?.close();
-    if (error instanceof CheckpointError) throw error;
-    const code = (error as NodeJS.ErrnoException).code;
-    const why = code === 'ENOENT' ? 'there is no such file' : error instanceof Error ? error.message : String(error);
-    throw new CheckpointError(`${path}: could not be opened: ${why}.`, { cause: error });
-  }
+  });
 }
