@@ -11,6 +11,7 @@ import {
   free,
   global,
   int,
+  type Part,
   pickle,
   readBytes,
   storage,
@@ -24,7 +25,7 @@ import {
 
 const golden = (name: string): Buffer =>
   readFileSync(fileURLToPath(new URL(`../golden/torch-files/${name}.pt`, import.meta.url)));
-const repeat = (n: number, ...parts: Parameters<typeof bytes>): Buffer => Buffer.concat(Array(n).fill(bytes(...parts)));
+const repeat = (n: number, ...parts: readonly Part[]): Buffer => Buffer.concat(Array(n).fill(bytes(...parts)));
 const code = (name: string) =>
   new RegExp(`Python object "${name.replaceAll('.', '\\.')}", which would have been code to run\\. Nothing was run`);
 
