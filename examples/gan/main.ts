@@ -25,7 +25,7 @@ const help = `Trains a generator of MNIST digits against a discriminator (Goodfe
 
   npm run example -- gan [options]
 
-  --epochs N       passes over the 60,000 digits (default 25)
+  --epochs N       passes over the 60,000 digits (default 20)
   --batch-size N   default 128
   --lr X           of both (default 0.0003)
   --seed N         default 1
@@ -34,7 +34,7 @@ const help = `Trains a generator of MNIST digits against a discriminator (Goodfe
 `;
 const { values: args } = parseArgs({
   options: {
-    epochs: { type: 'string', default: '25' },
+    epochs: { type: 'string', default: '20' },
     'batch-size': { type: 'string', default: '128' },
     lr: { type: 'string', default: '0.0003' },
     seed: { type: 'string', default: '1' },
