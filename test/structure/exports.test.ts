@@ -11,7 +11,9 @@ describe('the package', () => {
     const names = new Set(
       cases
         .filter(({ c }) => c.kind !== 'trajectory' && !c.tags?.includes('optional'))
-        .map(({ family, c }) => (family.startsWith('loss') ? `losses.${c.op}` : c.op === 'clipGradNorm' ? `optim.${c.op}` : c.op)),
+        .map(({ family, c }) =>
+          family.startsWith('loss') ? `losses.${c.op}` : c.op === 'clipGradNorm' ? `optim.${c.op}` : c.op,
+        ),
     );
     expect([...names].filter((name) => typeof at(name) !== 'function')).toEqual([]);
   });
