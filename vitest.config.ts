@@ -14,7 +14,12 @@ const simulated = (() => {
 })();
 
 export default defineConfig({
-  resolve: { alias: { anneal: fileURLToPath(new URL('./lib/index.ts', import.meta.url)) } },
+  resolve: {
+    alias: {
+      'anneal/typed': fileURLToPath(new URL('./lib/typed/index.ts', import.meta.url)),
+      anneal: fileURLToPath(new URL('./lib/index.ts', import.meta.url)),
+    },
+  },
   test: {
     setupFiles: ['test/helpers/setup.ts'],
     pool: 'forks',

@@ -18,7 +18,7 @@ const floors: readonly (readonly string[])[] = [
   ['ops'],
   ['nn', 'optim', 'schedule', 'precision'],
   ['data', 'train', 'distributed', 'monitor'],
-  ['cli'],
+  ['cli', 'typed'],
 ];
 const beside: { readonly [room: string]: readonly string[] } = {
   optim: ['nn', 'schedule', 'precision'],
