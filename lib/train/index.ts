@@ -23,6 +23,7 @@ export {
 } from './early-stopping.ts';
 export type { EvalMetrics, TrainEvent } from './events.ts';
 export type { Decision, Hook } from './hooks.ts';
+export { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 export type { Run } from './run.ts';
 export {
   encodeSafetensors,

@@ -5,17 +5,19 @@ import { ConfigError, checkOptions } from '../native/errors.ts';
 import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
 import { assign } from '../nn/module.ts';
+import { rngState, setRngState } from '../tensor/context.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
 import { modeOf } from './early-stopping.ts';
 import { evaluate } from './evaluate.ts';
 import { type EvalMetrics, EventStream, type TrainEvent } from './events.ts';
-import { checkFit } from './fit-options.ts';
+import { FewBatches } from './few-batches.ts';
+import { settleFit } from './fit-options.ts';
 import { ask, type Decision, EarlyStoppingHook, type Hook, loadHooks, saveHooks } from './hooks.ts';
 import { Progress } from './progress.ts';
 import { saveSafetensors, snapshot } from './state.ts';
 import { Stepper, type StepResult } from './stepper.ts';
-import type { FitOptions, FitResult, Trainer } from './trainer.ts';
+import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
 
 const checkpoints = 'checkpoints';
 const history = 'metrics.jsonl';
@@ -43,6 +45,8 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly control = { set: (change: { lr?: number }): Promise<void> => this.#control(change) };
   done = false;
   readonly #trainer: Trainer;
+  /** The trainer's options, as this run goes by them. */
+  readonly #settings: TrainerOptions;
   readonly #options: FitOptions;
   readonly #events = new EventStream();
   readonly #hooks: Hook[];
@@ -66,14 +70,14 @@ export class Run implements AsyncIterable<TrainEvent> {
   #writing: Promise<Checkpoint> | undefined;
 
   constructor(trainer: Trainer, options: FitOptions) {
-    const o = trainer.options;
-    checkFit(options, o);
+    const { fit, trainer: o } = settleFit(options, trainer.options);
     this.#trainer = trainer;
-    this.#options = options;
+    this.#settings = o;
+    this.#options = fit;
     this.#hooks = [...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []), ...(o.hooks ?? [])];
     this.#sinks = [...(o.dir ? [new JsonLinesSink(join(o.dir, history))] : []), ...(o.sinks ?? [])];
     this.#stepper = this.#makeStepper();
-    this.#progress = new Progress(o.progress, this.totalSteps, options.epochs);
+    this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     this.result = this.#go().finally(() => {
       this.done = true;
       this.#events.end();
@@ -102,7 +106,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   #makeStepper(): Stepper {
-    const { model, optimizer, precision, lossScaling, clipNorm, seed, schedule, detectAnomaly } = this.#trainer.options;
+    const { model, optimizer, precision, lossScaling, clipNorm, seed, schedule, detectAnomaly } = this.#settings;
     let resolved = schedule;
     if (schedule && schedule.totalSteps === undefined) {
       if (this.totalSteps === undefined)
@@ -122,10 +126,11 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   async #go(): Promise<FitResult> {
-    const { options } = this.#trainer;
+    const options = this.#settings;
     const started = performance.now();
     try {
       await this.#resume();
+      await this.#trySanity();
       options.model.train();
       await this.#train();
       await this.#writing;
@@ -181,7 +186,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   /** One step is always queued while the one before it runs, so that the device never waits for JavaScript. */
   async #steps(): Promise<void> {
     const { train, epochs, steps, accumulate = 1, signal } = this.#options;
-    const { loss, checkpoint } = this.#trainer.options;
+    const { loss, checkpoint } = this.#settings;
     const every = checkpoint?.everySteps ?? 0;
     const stepper = this.#stepper;
     const windows = train.windows({
@@ -210,6 +215,15 @@ export class Run implements AsyncIterable<TrainEvent> {
       }
       await macrotask(); // lets finalizers and whoever shares the event loop run
     }
+  }
+
+  /** A few batches through validation, before an epoch is spent on the way to its errors. Nothing is told, nothing drawn. */
+  async #trySanity(): Promise<void> {
+    const { validation, sanityValidation = 0, signal } = this.#options;
+    if (!validation || sanityValidation === 0 || this.#stepper.cursor.step > 0 || signal?.aborted) return;
+    const rng = rngState();
+    await evaluate(this.#trainer.evaluation(signal), new FewBatches(validation, sanityValidation));
+    setRngState(rng);
   }
 
   /** Waits for the step in flight and tells of it. */
@@ -255,7 +269,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     for (const [name, value] of Object.entries(metrics)) if (typeof value === 'number') named[`val/${name}`] = value;
     this.#evaluated = { step, metrics: named };
     const decision = await this.#ask((h) => h.onEval?.(named, metrics, step));
-    const watched = this.#trainer.options.earlyStopping !== undefined;
+    const watched = this.#settings.earlyStopping !== undefined;
     if (decision.markBest || !watched) this.#best = { step, metrics: named };
     if (decision.markBest) this.#keepBest();
     this.#progress.evaluated(epoch, named, decision.markBest === true);
@@ -312,11 +326,11 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   #keepBest(): void {
     for (const t of this.#bestWeights?.values() ?? []) t.dispose();
-    this.#bestWeights = snapshot(this.#trainer.options.model);
+    this.#bestWeights = snapshot(this.#settings.model);
   }
 
   async #restoreBest(): Promise<void> {
-    const { model, dir } = this.#trainer.options;
+    const { model, dir } = this.#settings;
     if (this.#bestWeights) {
       const own = model.stateDict();
       for (const [name, t] of this.#bestWeights) assign(own.get(name) as never, t);
@@ -327,7 +341,7 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** Copies the state now and writes it while training goes on; one write at a time. */
   async #checkpoint(): Promise<void> {
-    const { dir, checkpoint, earlyStopping } = this.#trainer.options;
+    const { dir, checkpoint, earlyStopping } = this.#settings;
     const { step } = this.#stepper.cursor;
     if (!dir || step === this.#checkpointed) return;
     this.#checkpointed = step;
@@ -356,7 +370,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   async #resume(): Promise<void> {
-    const { dir } = this.#trainer.options;
+    const { dir } = this.#settings;
     const restored =
       this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
     if (restored) await this.#restore(restored, dir as string);

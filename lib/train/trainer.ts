@@ -15,6 +15,7 @@ import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
 import { type Evaluation, evaluate, type MetricName } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
 import { checkHooks, type Hook } from './hooks.ts';
+import { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 import { Run } from './run.ts';
 import { checkParts } from './stepper.ts';
 
@@ -94,6 +95,18 @@ export interface FitOptions {
   resume?: 'auto' | false;
   /** Ends training at the next micro-batch boundary. */
   signal?: AbortSignal;
+  /**
+   * A first test of a model: every epoch is the first batch of `train`, made once, and validation is its own first batch; the loss must go to its
+   * floor. Default false.
+   */
+  overfitOneBatch?: boolean;
+  /**
+   * A smoke test: one epoch of 1 (or so many) batches of each loader, where nothing is written to `dir` or sinks, nothing is resumed and early
+   * stopping is off. The weights do move. Default false.
+   */
+  fastDevRun?: boolean | number;
+  /** Batches of validation to try before the first step of a fresh run; their figures are dropped. Infinity: all. Default 0. */
+  sanityValidation?: number;
 }
 
 /** How a run ended. */
@@ -183,10 +196,24 @@ export class Trainer {
       throw new ConfigError(`evaluate: signal must be an AbortSignal, got ${describe(options.signal)}`);
     if (typeof loader?.epoch !== 'function')
       throw new ConfigError('evaluate: expected a loader, for example data.loader(set, { batchSize: 512 })');
+    this.#checkResting('evaluate');
+    return evaluate(this.evaluation(options.signal), loader);
+  }
+  /**
+   * The model's outputs over a loader, or over the rows of a tensor, on the host, in their order: `predict` with the trainer's forward and precision.
+   * @throws ConfigError while a run trains the model: hooks, which it waits for, may predict
+   */
+  async predict(input: Predictable, options: Pick<PredictOptions, 'batchSize' | 'signal'> = {}): Promise<Prediction> {
+    checkOptions('predict', options, ['batchSize', 'signal']);
+    this.#checkResting('predict');
+    const { model, precision = 'f32' } = this.options;
+    return predict(model, input, { ...options, precision, forward: (b) => this.forward(b) });
+  }
+
+  #checkResting(what: string): void {
     if (this.#run && !this.#run.resting)
       throw new ConfigError(
-        'evaluate: a run is under way, whose model this would put into evaluation mode. Await its result first, or evaluate in a hook.',
+        `${what}: a run is under way, whose model this would put into evaluation mode. Await its result first, or ${what} in a hook.`,
       );
-    return evaluate(this.evaluation(options.signal), loader);
   }
 }
