@@ -26,7 +26,7 @@ export function toDevice<T, K extends string>(
 }
 
 /** One field of one sample as values: numbers are f32 and booleans bool unless `dtype` says otherwise. */
-function toHost(
+export function toHost(
   where: string,
   value: unknown,
   dtype: DType | undefined,
@@ -54,10 +54,10 @@ function toHost(
   );
 }
 
-const integers: readonly DType[] = ['i32', 'u8', 'bool'];
+export const integers: readonly DType[] = ['i32', 'u8', 'bool'];
 const ranges: Partial<Record<DType, readonly [number, number]>> = { i32: [-(2 ** 31), 2 ** 31 - 1], u8: [0, 255], bool: [0, 1] };
 
-function checkIntegers(where: string, data: ArrayLike<number>, dtype: DType): void {
+export function checkIntegers(where: string, data: ArrayLike<number>, dtype: DType): void {
   const [low, high] = ranges[dtype] as readonly [number, number];
   for (let i = 0; i < data.length; i++) {
     const v = data[i] as number;

@@ -20,6 +20,7 @@ export { type IdxOptions, idx } from './idx.ts';
 export { type Cursor, type EpochOptions, Loader, loader, type Window, type WindowsOptions } from './loader.ts';
 export { type Mnist, type MnistOptions, mnist } from './mnist.ts';
 export type { LoaderOptions, SampleFunction, SampleInfo } from './options.ts';
+export { type PadOptions, padded } from './padding.ts';
 export { type Parts, type SplitOptions, split, type View } from './split.ts';
 export {
   type CharTokens,

@@ -21,6 +21,11 @@ export interface LoaderOptions {
   batchSize: number;
   /** A new order each epoch, keyed by (seed, epoch). For a stream: through a buffer of `buffer` samples (default 1024). Default false. */
   shuffle?: boolean | { buffer: number };
+  /**
+   * Batches of samples of like length: `pool` batches' samples at a time (in the epoch's order) are sorted by `lengths`, one per sample, and cut into
+   * batches; shuffled, these come in a random order, keyed by (seed, epoch); a shorter one comes last. Not for streams. Default: off; `pool` 50.
+   */
+  buckets?: { lengths: ArrayLike<number>; pool?: number };
   /** Leave out a last batch of fewer samples. Default false. */
   dropLast?: boolean;
   /** Keys the order and every random transform. Default 0. */
@@ -44,6 +49,7 @@ export interface Settings {
   readonly batchSize: number;
   readonly shuffle: boolean;
   readonly buffer: number;
+  readonly buckets: { readonly lengths: Float64Array; readonly pool: number } | undefined;
   readonly dropLast: boolean;
   readonly seed: number | bigint;
   readonly functions: readonly SampleFunction[];
@@ -55,7 +61,19 @@ export interface Settings {
   readonly replace: boolean;
 }
 
-const names = ['batchSize', 'shuffle', 'dropLast', 'seed', 'transform', 'collate', 'dtypes', 'workers', 'prefetch', 'badSamples'];
+const names = [
+  'batchSize',
+  'shuffle',
+  'buckets',
+  'dropLast',
+  'seed',
+  'transform',
+  'collate',
+  'dtypes',
+  'workers',
+  'prefetch',
+  'badSamples',
+];
 
 /** Throws ConfigError unless `value` is an integer from `least` to `most`. */
 export function checkInteger(where: string, name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
@@ -83,6 +101,23 @@ function checkTransform(list: unknown): Pick<Settings, 'functions' | 'transforms
     );
   }
   return { functions, transforms: list.slice(functions.length) as Transform[] };
+}
+
+function checkBuckets(given: LoaderOptions['buckets'], stream: boolean): Settings['buckets'] {
+  if (given === undefined) return undefined;
+  const where = 'data.loader: buckets';
+  if (given === null || typeof given !== 'object')
+    throw new ConfigError(`${where} must be { lengths }, one length per sample, got ${describe(given)}.`);
+  checkOptions(where, given, ['lengths', 'pool']);
+  if (stream)
+    throw new ConfigError(`${where}: a stream has no samples to choose from. Give a dataset with a length, or sort the stream.`);
+  const { lengths, pool = 50 } = given;
+  if (!Array.isArray(lengths) && !(ArrayBuffer.isView(lengths) && 'length' in lengths))
+    throw new ConfigError(`${where}: lengths must be a list of numbers, one per sample, got ${describe(lengths)}.`);
+  const wrong = Array.prototype.findIndex.call(lengths, (n: unknown) => typeof n !== 'number' || !(n >= 0 && n < Infinity));
+  if (wrong >= 0)
+    throw new ConfigError(`${where}: the length of sample ${wrong} is ${describe(lengths[wrong])}, not a number >= 0.`);
+  return { lengths: Float64Array.from(lengths), pool: checkInteger(where, 'pool', pool, 1) };
 }
 
 /** Checks the options and fills in the defaults. Throws ConfigError. */
@@ -116,6 +151,7 @@ export function settle(options: LoaderOptions, stream: boolean): Settings {
     batchSize: checkInteger(where, 'batchSize', options?.batchSize, 1, 2 ** 24),
     shuffle: shuffle !== false,
     buffer,
+    buckets: checkBuckets(options?.buckets, stream),
     dropLast: checkBoolean('dropLast', options.dropLast),
     seed,
     ...checkTransform(options.transform ?? []),

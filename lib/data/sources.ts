@@ -26,6 +26,10 @@ export class MapSource implements TicketSource {
     this.#maker = maker;
     this.#samples = samples;
     const { batchSize, dropLast } = settings;
+    if (settings.buckets && settings.buckets.lengths.length !== samples)
+      throw new ConfigError(
+        `data.loader: buckets: ${settings.buckets.lengths.length} lengths were given for ${samples} samples.`,
+      );
     this.length = dropLast ? Math.floor(samples / batchSize) : Math.ceil(samples / batchSize);
     if (this.length > 0) return;
     const why =
@@ -41,7 +45,8 @@ export class MapSource implements TicketSource {
         `data.loader: batch ${from} of epoch ${epoch} does not exist: there are ${this.length} batches. Is the cursor of another loader?`,
       );
     }
-    const order = this.#settings.shuffle ? await this.#shuffled(epoch) : undefined;
+    const { shuffle, buckets } = this.#settings;
+    const order = shuffle || buckets ? await this.#ordered(epoch) : undefined;
     const { batchSize } = this.#settings;
     for (let batch = from; batch < this.length; batch++) {
       const start = batch * batchSize;
@@ -52,15 +57,38 @@ export class MapSource implements TicketSource {
   }
 
   /** The epoch's order; the last one is kept, since windows resume within an epoch. */
-  #shuffled(epoch: number): Promise<Uint32Array> {
-    if (this.#order?.epoch !== epoch) this.#order = { epoch, ids: permutation(this.#settings.seed, epoch, this.#samples) };
+  #ordered(epoch: number): Promise<Uint32Array> {
+    if (this.#order?.epoch !== epoch) this.#order = { epoch, ids: this.#newOrder(epoch) };
     return this.#order.ids;
+  }
+
+  async #newOrder(epoch: number): Promise<Uint32Array> {
+    const { seed, shuffle, buckets, batchSize } = this.#settings;
+    const n = this.#samples;
+    const order = shuffle ? await permutation(seed, 'data/shuffle', epoch, n) : Uint32Array.from({ length: n }, (_, i) => i);
+    if (!buckets) return order;
+    // What dropLast leaves out is left out before lengths are looked at: else it would always be the longest.
+    const used = order.subarray(0, Math.min(n, this.length * batchSize));
+    const { lengths, pool } = buckets;
+    for (let from = 0; from < used.length; from += pool * batchSize) {
+      used.subarray(from, from + pool * batchSize).sort((a, b) => (lengths[a] as number) - (lengths[b] as number));
+      await breathe();
+    }
+    if (!shuffle) return used;
+    const whole = Math.floor(used.length / batchSize);
+    const places = await permutation(seed, 'data/buckets', epoch, whole);
+    const out = used.slice();
+    for (let b = 0; b < whole; b++) {
+      const from = (places[b] as number) * batchSize;
+      out.set(used.subarray(from, from + batchSize), b * batchSize);
+    }
+    return out;
   }
 }
 
-/** PhiloxStream(seed, 'data/shuffle', epoch).permutation(n), in slices: a million samples take a tenth of a second. */
-async function permutation(seed: number | bigint, epoch: number, n: number): Promise<Uint32Array> {
-  const stream = new PhiloxStream(seed, 'data/shuffle', epoch);
+/** PhiloxStream(seed, name, epoch).permutation(n), in slices: a million samples take a tenth of a second. */
+async function permutation(seed: number | bigint, name: string, epoch: number, n: number): Promise<Uint32Array> {
+  const stream = new PhiloxStream(seed, name, epoch);
   const order = new Uint32Array(n);
   for (let i = 0; i < n; i++) order[i] = i;
   for (let from = n - 1; from > 0; from -= 4096) {
