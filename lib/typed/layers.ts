@@ -5,7 +5,7 @@
 import * as plain from '../nn/index.ts';
 import type { Shape } from '../tensor/shape.ts';
 import type { EndsWith, LinearTo } from './rules.ts';
-import type { Check, DimensionMismatch, Fits, Plain, Sizes, Unranked } from './shape.ts';
+import type { Check, DimensionMismatch, Fits, Plain, Ranked, Sizes, Unranked } from './shape.ts';
 import type { ParameterOf, Shaped, TensorOf, Typed } from './tensor.ts';
 import type { Flatten as FlattenRule } from './views.ts';
 import type { Pair, Slide } from './windows.ts';
@@ -48,13 +48,14 @@ interface FlattenMap extends ShapeMap {
   readonly output: Unranked<Input<this>> extends true ? [number, number] : FlattenRule<Input<this>, 1>;
 }
 /** [N, C, ...]: channels must fit. */
-type Channels<What extends string, S extends Sizes, C> = S extends readonly [unknown, infer X, ...unknown[]]
-  ? Fits<C, X> extends true
-    ? S
-    : DimensionMismatch<`channels of ${What}`, C, X>
-  : Unranked<S> extends true
-    ? S
-    : DimensionMismatch<`${What}: x is [N, C, ...]`, 'two or more dimensions', Plain<S>>;
+type Channels<What extends string, S extends Sizes, C> =
+  Ranked<S> extends true
+    ? S extends readonly [unknown, infer X, ...unknown[]]
+      ? Fits<C, X> extends true
+        ? S
+        : DimensionMismatch<`channels of ${What}`, C, X>
+      : DimensionMismatch<`${What}: x is [N, C, ...]`, 'two or more dimensions', Plain<S>>
+    : S;
 interface ChannelMap<What extends string, C> extends ShapeMap {
   readonly output: Channels<What, Input<this>, C>;
 }

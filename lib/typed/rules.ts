@@ -87,7 +87,7 @@ type Product<A extends Sizes, B extends Sizes> = A extends readonly [infer K]
     ? Inner<K, L, []>
     : B extends readonly [...infer H, infer L, infer N]
       ? Inner<K, L, [...H, N]>
-      : NoMatrix
+      : NoMatrix<B>
   : A extends readonly [...infer HA, infer M, infer K]
     ? B extends readonly [infer L]
       ? Inner<K, L, [...HA, M]>
@@ -99,10 +99,13 @@ type Product<A extends Sizes, B extends Sizes> = A extends readonly [infer K]
               : R
             : never
           : Inner<K, L, []>
-        : NoMatrix
-    : NoMatrix;
+        : NoMatrix<B>
+    : NoMatrix<A>;
 type Inner<K, L, R> = Fits<K, L> extends true ? R : DimensionMismatch<'inner dimensions of matmul', K, L>;
-type NoMatrix = DimensionMismatch<'matmul: operands have at least one dimension', 'one or more', 0>;
+/** A scalar; or a shape of which too little is known. */
+type NoMatrix<S extends Sizes> = S extends readonly []
+  ? DimensionMismatch<'matmul: operands have at least one dimension', 'one or more', 0>
+  : number[];
 
 /** x [..., I] with a weight [O, I]. */
 export type Linear<X extends Sizes, W extends Sizes> = W extends readonly [infer O, infer I]
@@ -202,15 +205,15 @@ export type TargetsOrRows<What extends string, L extends Sizes, T extends Sizes,
   Ranked<L> extends true ? (Fitting<L, T> extends true ? T : Targets<What, L, T, X>) : T;
 
 /** [..., indices] into rows [V, D]. */
-export type Embedded<S extends Sizes, W extends Sizes> = W extends readonly [number, infer D]
+export type Embedded<S extends Sizes, W extends Sizes> = W extends readonly [unknown, infer D]
   ? [...S, D]
   : Unranked<W> extends true
     ? number[]
     : DimensionMismatch<'embedding: weight is [rows, width]', 2, W['length']>;
 
 /** q [B, heads, T, D] looks at k [B, kvHeads, S, D]. */
-export type AttentionKeys<Q extends Sizes, K extends Sizes> = Q extends readonly [infer B, number, number, infer D]
-  ? K extends readonly [infer KB, number, number, infer KD]
+export type AttentionKeys<Q extends Sizes, K extends Sizes> = Q extends readonly [infer B, unknown, unknown, infer D]
+  ? K extends readonly [infer KB, unknown, unknown, infer KD]
     ? Fits<D, KD> extends true
       ? Fits<B, KB> extends true
         ? Q

@@ -1,6 +1,6 @@
 /** Shapes of convolution and pooling: [N, C, H, W] to [N, O, H', W']. */
 import type { Add, Div, Mul, Sub } from './arithmetic.ts';
-import type { DimensionMismatch, Fits, Plain, Sizes, Unranked } from './shape.ts';
+import type { DimensionMismatch, Fits, Plain, Ranked, Sizes } from './shape.ts';
 
 /** One number for both directions, or [height, width]. */
 export type Pair = number | readonly [number, number];
@@ -46,9 +46,9 @@ export type Slide<
         Windows<H & number, Tall<K>, Tall<S>, Tall<P>, Tall<D>>,
         Windows<W & number, Wide<K>, Wide<S>, Wide<P>, Wide<D>>
       >
-  : Unranked<X> extends true
-    ? [number, O extends number ? O : number, number, number]
-    : DimensionMismatch<`${What}: x is [N, C, H, W]`, 4, Plain<X>>;
+  : Ranked<X> extends true
+    ? DimensionMismatch<`${What}: x is [N, C, H, W]`, 4, Plain<X>>
+    : [number, O extends number ? O : number, number, number];
 
 type Slid<What extends string, X extends Sizes, N, C, H, W> = [H] extends [never]
   ? DimensionMismatch<`${What}: the window is larger than`, 'H and W', Plain<X>>
