@@ -103,9 +103,8 @@ ANNEAL_FN bool begins(const double* state, const UpdateRule& rule, double& lr, d
   return !state || state[kSkip] == 0;
 }
 
-/** Counts the update once all of the row's chunks have read the count: the last of them to come by does it. */
+/** Counts the update once all of the row's chunks have read the count, which thread 0 alone does: the last of them to come by counts. */
 ANNEAL_FN void countStep(const UpdateRow& row, uint32_t* tickets, int index) {
-  __syncthreads();
   if (threadIdx.x != 0) return;
   const uint32_t chunks = static_cast<uint32_t>((row.n + kUpdateChunk - 1) / kUpdateChunk);
   if (atomicAdd(&tickets[index], 1u) + 1 != chunks) return;

@@ -78,6 +78,19 @@ describe.each(['f32', 'f16', 'bf16'] as const)('%s', (dtype) => {
     await agree([placed('a', dtype)], (x) => anneal.clamp(x, { min: -1, max: 0.5 }), true);
     await agree([placed('a', dtype, 0.1, 3)], (x) => anneal.pow(x, 2.5), true);
   });
+  test('at 0, where they have no derivative: 0', () =>
+    scope.run(async () => {
+      const zero = () =>
+        Object.assign(tensor([0, -0, 1, -1], { device: anneal.defaultDevice() }).to(dtype).detach(), { requiresGrad: true });
+      for (const [name, expected] of Object.entries({ abs: [0, 0, 1, -1], relu: [0, 0, 1, 0], sign: [0, 0, 0, 0] })) {
+        const x = zero();
+        op(name)(x).backward(anneal.ones([4], { dtype, device: anneal.defaultDevice() }));
+        expect(
+          Array.from(await (x.grad as Tensor).data(), (v) => v + 0),
+          name,
+        ).toEqual(expected);
+      }
+    }));
   test.each('add sub mul div maximum minimum'.split(' '))('%s', async (name) => {
     await agree([placed('a', dtype), placed('b', dtype, 0.5, 2)], (x, y) => op(name)(x, y), true);
     await agree([placed('a', dtype, 0.5, 2)], (x) => op(name)(x, 1.5), true);
