@@ -30,12 +30,12 @@ type Binary<What extends string> = <A extends Operand, B extends Operand>(
   a: A,
   b: B & Beside<What, ShapeOfOperand<A>, B>,
 ) => A extends number ? TensorOf<ShapeOfOperand<B>> : Elementwise<What, ShapeOfOperand<A>, B>;
-export const add = binary.add as unknown as Binary<'add'>;
-export const sub = binary.sub as unknown as Binary<'sub'>;
-export const mul = binary.mul as unknown as Binary<'mul'>;
-export const div = binary.div as unknown as Binary<'div'>;
-export const maximum = binary.maximum as unknown as Binary<'maximum'>;
-export const minimum = binary.minimum as unknown as Binary<'minimum'>;
+export const add = binary.add as unknown as Binary<'broadcasting'>;
+export const sub = binary.sub as unknown as Binary<'broadcasting'>;
+export const mul = binary.mul as unknown as Binary<'broadcasting'>;
+export const div = binary.div as unknown as Binary<'broadcasting'>;
+export const maximum = binary.maximum as unknown as Binary<'broadcasting'>;
+export const minimum = binary.minimum as unknown as Binary<'broadcasting'>;
 
 type Unary<Options extends unknown[] = []> = <A extends Shape>(x: Shaped<A>, ...options: Options) => TensorOf<A>;
 export const relu = unary.relu as unknown as Unary;
@@ -72,13 +72,13 @@ type Reduction<What extends string, Axis extends AxisArgument = AxisArgument> = 
   x: Shaped<A>,
   options?: ReduceArguments<What, A, X, K>,
 ) => Reduced<What, A, X, K>;
-export const sum = reduce.sum as unknown as Reduction<'sum'>;
-export const mean = reduce.mean as unknown as Reduction<'mean'>;
-export const max = reduce.max as unknown as Reduction<'max'>;
-export const min = reduce.min as unknown as Reduction<'min'>;
-export const logSumExp = reduce.logSumExp as unknown as Reduction<'logSumExp'>;
-export const argmax = reduce.argmax as unknown as Reduction<'argmax', number | undefined>;
-export const argmin = reduce.argmin as unknown as Reduction<'argmin', number | undefined>;
+export const sum = reduce.sum as unknown as Reduction<'reduction'>;
+export const mean = reduce.mean as unknown as Reduction<'reduction'>;
+export const max = reduce.max as unknown as Reduction<'reduction'>;
+export const min = reduce.min as unknown as Reduction<'reduction'>;
+export const logSumExp = reduce.logSumExp as unknown as Reduction<'reduction'>;
+export const argmax = reduce.argmax as unknown as Reduction<'reduction', number | undefined>;
+export const argmin = reduce.argmin as unknown as Reduction<'reduction', number | undefined>;
 
 // ---- products ---------------------------------------------------------------------------------------------------------------
 

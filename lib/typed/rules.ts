@@ -40,13 +40,15 @@ type BroadcastFrom<What extends string, A extends Sizes, B extends Sizes, Back e
 
 /** `A` repeated to `B`: its sizes are B's, or 1. */
 export type BroadcastTo<A extends Sizes, B extends Sizes> =
-  Broadcast<'broadcastTo', A, B> extends infer R
-    ? R extends Sizes
-      ? Fitting<R, B> extends true
-        ? Plain<B>
-        : DimensionMismatch<'broadcastTo', Plain<A>, Plain<B>>
-      : R
-    : never;
+  Unranked<A> extends true
+    ? Plain<B>
+    : Broadcast<'broadcasting', A, B> extends infer R
+      ? R extends Sizes
+        ? Fitting<R, B> extends true
+          ? Plain<B>
+          : DimensionMismatch<'broadcastTo', Plain<A>, Plain<B>>
+        : R
+      : never;
 
 // ---- shapes that must be equal ----------------------------------------------------------------------------------------------
 

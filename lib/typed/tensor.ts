@@ -44,6 +44,21 @@ export type Reduced<What extends string, S extends Shape, X extends AxisArgument
   Reduce<What, S, X, K>
 >;
 
+// Methods of one kind share a type: the compiler, which compares them all with Tensor's where a TensorOf is given for a Tensor, does so once.
+type UnaryMethod = <A extends Shape>(this: Shaped<A>) => TensorOf<A>;
+type BinaryMethod = <A extends Shape, B extends Operand>(
+  this: Shaped<A>,
+  other: B & Beside<'broadcasting', A, B>,
+) => Elementwise<'broadcasting', A, B>;
+type ReduceMethod<Options = unknown> = <A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
+  this: Shaped<A>,
+  options?: ReduceArguments<'reduction', A, X, K> & Options,
+) => Reduced<'reduction', A, X, K>;
+type ArgMethod = <A extends Shape, const X extends number | undefined = undefined, K extends boolean = false>(
+  this: Shaped<A>,
+  options?: ReduceArguments<'reduction', A, X, K>,
+) => Reduced<'reduction', A, X, K>;
+
 /** The methods of Tensor whose shapes have rules. None mentions the tensor's own shape but through `this`: so a new shape costs the compiler one field. */
 interface ShapedMethods extends Tensor {
   // biome-ignore lint/suspicious/noExplicitAny: TensorOf says what it is; to demand numbers here would make rules wait for the values of type parameters
@@ -55,49 +70,49 @@ interface ShapedMethods extends Tensor {
     options?: MatmulOptions & { transposeA?: TA; transposeB?: TB },
   ): Typed<Matmul<A, B, TA, TB>>;
 
-  add<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'add', A, B>): Elementwise<'add', A, B>;
-  sub<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'sub', A, B>): Elementwise<'sub', A, B>;
-  mul<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'mul', A, B>): Elementwise<'mul', A, B>;
-  div<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'div', A, B>): Elementwise<'div', A, B>;
-  pow<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'pow', A, B>): Elementwise<'pow', A, B>;
-  maximum<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'maximum', A, B>): Elementwise<'maximum', A, B>;
-  minimum<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'minimum', A, B>): Elementwise<'minimum', A, B>;
-  eq<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'eq', A, B>): Elementwise<'eq', A, B>;
-  ne<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'ne', A, B>): Elementwise<'ne', A, B>;
-  lt<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'lt', A, B>): Elementwise<'lt', A, B>;
-  le<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'le', A, B>): Elementwise<'le', A, B>;
-  gt<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'gt', A, B>): Elementwise<'gt', A, B>;
-  ge<A extends Shape, B extends Operand>(this: Shaped<A>, other: B & Beside<'ge', A, B>): Elementwise<'ge', A, B>;
+  add: BinaryMethod;
+  sub: BinaryMethod;
+  mul: BinaryMethod;
+  div: BinaryMethod;
+  pow: BinaryMethod;
+  maximum: BinaryMethod;
+  minimum: BinaryMethod;
+  eq: BinaryMethod;
+  ne: BinaryMethod;
+  lt: BinaryMethod;
+  le: BinaryMethod;
+  gt: BinaryMethod;
+  ge: BinaryMethod;
 
-  neg<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  abs<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  exp<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  expm1<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  log<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  log1p<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  sqrt<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  rsqrt<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  square<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  reciprocal<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  sin<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  cos<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  tanh<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  sigmoid<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  relu<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  silu<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  softplus<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  erf<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  floor<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  ceil<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  round<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  sign<A extends Shape>(this: Shaped<A>): TensorOf<A>;
+  neg: UnaryMethod;
+  abs: UnaryMethod;
+  exp: UnaryMethod;
+  expm1: UnaryMethod;
+  log: UnaryMethod;
+  log1p: UnaryMethod;
+  sqrt: UnaryMethod;
+  rsqrt: UnaryMethod;
+  square: UnaryMethod;
+  reciprocal: UnaryMethod;
+  sin: UnaryMethod;
+  cos: UnaryMethod;
+  tanh: UnaryMethod;
+  sigmoid: UnaryMethod;
+  relu: UnaryMethod;
+  silu: UnaryMethod;
+  softplus: UnaryMethod;
+  erf: UnaryMethod;
+  floor: UnaryMethod;
+  ceil: UnaryMethod;
+  round: UnaryMethod;
+  sign: UnaryMethod;
   leakyRelu<A extends Shape>(this: Shaped<A>, options?: { slope?: number }): TensorOf<A>;
   elu<A extends Shape>(this: Shaped<A>, options?: { alpha?: number }): TensorOf<A>;
   gelu<A extends Shape>(this: Shaped<A>, options?: { approximate?: 'none' | 'tanh' }): TensorOf<A>;
   clamp<A extends Shape>(this: Shaped<A>, options: { min?: number; max?: number }): TensorOf<A>;
   to<A extends Shape>(this: Shaped<A>, target: DType | DeviceName | Device): TensorOf<A>;
-  contiguous<A extends Shape>(this: Shaped<A>): TensorOf<A>;
-  detach<A extends Shape>(this: Shaped<A>): TensorOf<A>;
+  contiguous: UnaryMethod;
+  detach: UnaryMethod;
   flip<A extends Shape>(this: Shaped<A>, axes?: number | readonly number[]): TensorOf<A>;
   softmax<A extends Shape, const X extends number = -1>(
     this: Shaped<A>,
@@ -136,46 +151,16 @@ interface ShapedMethods extends Tensor {
     length: L & Check<Narrow<A, X, S, L>>,
   ): Typed<Narrow<A, X, S, L>>;
 
-  sum<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'sum', A, X, K>,
-  ): Reduced<'sum', A, X, K>;
-  mean<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'mean', A, X, K>,
-  ): Reduced<'mean', A, X, K>;
-  max<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'max', A, X, K>,
-  ): Reduced<'max', A, X, K>;
-  min<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'min', A, X, K>,
-  ): Reduced<'min', A, X, K>;
-  prod<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'prod', A, X, K>,
-  ): Reduced<'prod', A, X, K>;
-  logSumExp<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'logSumExp', A, X, K>,
-  ): Reduced<'logSumExp', A, X, K>;
-  variance<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'variance', A, X, K> & { correction?: number },
-  ): Reduced<'variance', A, X, K>;
-  std<A extends Shape, const X extends AxisArgument = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'std', A, X, K> & { correction?: number },
-  ): Reduced<'std', A, X, K>;
-  argmax<A extends Shape, const X extends number | undefined = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'argmax', A, X, K>,
-  ): Reduced<'argmax', A, X, K>;
-  argmin<A extends Shape, const X extends number | undefined = undefined, K extends boolean = false>(
-    this: Shaped<A>,
-    options?: ReduceArguments<'argmin', A, X, K>,
-  ): Reduced<'argmin', A, X, K>;
+  sum: ReduceMethod;
+  mean: ReduceMethod;
+  max: ReduceMethod;
+  min: ReduceMethod;
+  prod: ReduceMethod;
+  logSumExp: ReduceMethod;
+  variance: ReduceMethod<{ correction?: number }>;
+  std: ReduceMethod<{ correction?: number }>;
+  argmax: ArgMethod;
+  argmin: ArgMethod;
 }
 
 /**
