@@ -109,6 +109,7 @@ export {
   type VarianceOptions,
   variance,
 } from './ops/reduce.ts';
+export { type AlongOptions, indexSelect, maskedFill, scatter, scatterAdd, takeAlongAxis } from './ops/scatter.ts';
 export { gather, type TopKOptions, topK, where } from './ops/select.ts';
 export { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.ts';
 export {

@@ -110,6 +110,18 @@ const ops: Record<string, readonly Kind[]> = {
   ...each('setAt withAt', [t([2, 3]), operand([3]), maybe(int(1))]),
   maskedSelect: [t([2, 3]), t([2, 3], 'bool')],
   gather: [t([3]), ints(0, 1), axis],
+  takeAlongAxis: [t([3]), ints(0, 1), axis],
+  scatter: [t([3]), ints(0, 1), operand([2]), axis],
+  scatterAdd: [t([3]), ints(0, 1), t([2]), axis],
+  indexSelect: [
+    t([2, 3]),
+    int(0),
+    or(
+      ints(0),
+      list(() => []),
+    ),
+  ],
+  maskedFill: [t([2, 3]), t([3], 'bool'), num(1)],
   matmul: [t([2, 3]), t([3, 2]), options({ transposeA: any(false), transposeB: any(false) })],
   narrow: [t([3]), int(0), int(1), count(1)],
   normal: [shape(2), options({ ...maker, mean: num(0), std: num(1) })],
