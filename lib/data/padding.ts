@@ -29,6 +29,8 @@ function check(o: PadOptions): void {
     throw new ConfigError(`data.padded: pad must name fields and what fills them, such as { x: 0 }, got ${describe(pad)}.`);
   for (const [name, value] of Object.entries(pad))
     if (typeof value !== 'number') throw new ConfigError(`data.padded: pad.${name} must be a number, got ${describe(value)}.`);
+  if (dtypes === null || typeof dtypes !== 'object' || Array.isArray(dtypes))
+    throw new ConfigError(`data.padded: dtypes must be an object such as { x: 'i32' }, got ${describe(dtypes)}.`);
   for (const [name, dtype] of Object.entries(dtypes)) checkDType(`data.padded: dtypes.${name}`, dtype);
   if (multipleOf !== undefined) checkInteger('data.padded', 'multipleOf', multipleOf, 1, 2 ** 20);
   if (maxLength !== undefined) checkInteger('data.padded', 'maxLength', maxLength, 1);

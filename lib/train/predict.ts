@@ -1,6 +1,7 @@
 import { checkInteger } from '../data/options.ts';
 import { ConfigError, checkFunction, checkOptions, DataError, describe } from '../native/errors.ts';
 import { Module } from '../nn/module.ts';
+import { checkTensor } from '../ops/define.ts';
 import { narrow } from '../ops/index.ts';
 import { to } from '../ops/unary.ts';
 import { bind, type Precision } from '../tensor/context.ts';
@@ -114,7 +115,8 @@ function check(model: Module, input: Predictable, o: PredictOptions): void {
   if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
     throw new ConfigError(`predict: signal must be an AbortSignal, got ${describe(o.signal)}.`);
   if (input instanceof Tensor) {
-    if (input.ndim === 0) throw new DataError('predict: a tensor of no dimension has no samples. Give it one: x.reshape([1]).');
+    if (checkTensor('predict', input).ndim === 0)
+      throw new DataError('predict: a tensor of no dimension has no samples. Give it one: x.reshape([1]).');
   } else if (typeof (input as Partial<BatchSource> | null | undefined)?.epoch !== 'function')
     throw new ConfigError(
       'predict: expected a tensor of samples, or a loader, for example data.loader(set, { batchSize: 512 }).',

@@ -25,6 +25,7 @@ const speakers: Record<string, string[]> = {
   'nn.Module.loadStateDict': ['loadStateDict'],
   modeOf: ['earlyStopping'],
   Trainer: ['earlyStopping', 'checkpoint'],
+  'Trainer.predict': ['linear'],
   'Stepper.save': ['saveCheckpoint', 'checkpoint'],
   'Stepper.resume': ['loadCheckpoint'],
   saveCheckpoint: ['checkpoint'],

@@ -62,6 +62,7 @@ export const methods: Readonly<Record<string, Method>> = {
   'Stepper.resume': [stopper, file('none')],
   'Stepper.load': [stopper, only(() => ({ attempts: 0, applied: 0, seed: 0, cursor: { epoch: 0, batch: 0, step: 0 } }))],
   'Trainer.evaluate': [trainer, only(() => ({ epoch: () => [] })), options({ signal: only(() => AbortSignal.timeout(1e6)) })],
+  'Trainer.predict': [trainer, t([2, 4]), options({ batchSize: count(2), signal: only(() => AbortSignal.timeout(1e6)) })],
   'data.TensorDataset.get': [set, int(0)],
   'data.TensorDataset.locate': [set, list(() => [0])],
   'data.TensorDataset.column': [set, word('x')],

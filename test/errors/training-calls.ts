@@ -142,6 +142,28 @@ const training: Record<string, readonly Kind[]> = {
   verifyCheckpoint: [file('none')],
   writeCheckpoint: [file('written'), int(1), object(() => ({ a: 'b' }))],
   loadSafetensors: [file('w.safetensors')],
+  loadTorch: [
+    file('none.pt'),
+    options({
+      key: or(
+        text('model'),
+        anyNum(0),
+        list(() => ['model', 0]),
+      ),
+      nested: only(() => true),
+      maxBytes: num(9),
+    }),
+  ],
+  predict: [
+    model,
+    t([3, 2]),
+    options({
+      batchSize: count(2),
+      forward: fn(({ x }: { x: unknown }) => x),
+      precision: word('f32'),
+      signal: only(() => AbortSignal.timeout(1e6)),
+    }),
+  ],
   readSafetensors: [file('w.safetensors')],
   saveSafetensors: [file('w.safetensors'), object(() => ({ a: ones([1]) })), maybe(object(() => ({ a: 'b' })))],
   writeSafetensors: [
@@ -183,6 +205,7 @@ const host: Record<string, readonly Kind[]> = {
     needs({
       batchSize: count(1),
       shuffle: maybe(any(true)),
+      buckets: maybe(object(() => ({ lengths: [1], pool: 2 }))),
       dropLast: maybe(any(true)),
       seed: maybe(or(int(1), any(1n))),
       transform: maybe(list(() => [])),
@@ -214,6 +237,14 @@ const host: Record<string, readonly Kind[]> = {
   ],
   'data.idx': [text('/dev/null/none'), options({ maxBytes: anyNum(9) })],
   'data.text': [text('/dev/null/none'), options({ maxBytes: anyNum(9) })],
+  'data.padded': [
+    needs({
+      pad: object(() => ({ x: 0 })),
+      dtypes: maybe(object(() => ({ x: 'i32' }))),
+      multipleOf: maybe(count(2)),
+      maxLength: maybe(count(9)),
+    }),
+  ],
   'data.split': [
     dataset,
     list(() => [4, 6]),
