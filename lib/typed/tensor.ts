@@ -210,7 +210,8 @@ export function assertShape<const P extends Pattern>(x: Tensor, shape: P): asser
  * @example const x = typed(batch.x, [null, 784]); // TensorOf<[number, 784]>
  * @throws ShapeError
  */
-export function typed<const P extends Pattern>(x: Tensor, shape: P): TensorOf<ShapeOf<P>> {
-  assertShape(x, shape);
-  return x;
+export function typed<const P extends Pattern>(x: Shaped<Shape>, shape: P): TensorOf<ShapeOf<P>> {
+  const checked: unknown = x;
+  assertShape(checked as Tensor, shape);
+  return checked as TensorOf<ShapeOf<P>>;
 }
