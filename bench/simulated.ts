@@ -208,8 +208,12 @@ function row(l: Launch): string {
   ].join('');
 }
 
-/** Prints the table; `only` chooses cases by a part of their name. */
+/** Prints the table; `only` chooses cases by a part of their name, in capitals or not. */
 export async function benchSimulated(options: { only?: string; json?: string }): Promise<void> {
+  const part = options.only?.toLowerCase() ?? '';
+  const chosen = cases.filter(({ name }) => name.toLowerCase().includes(part));
+  if (!chosen.length)
+    throw new Error(`no case has '${options.only}' in its name. Cases:\n  ${cases.map((c) => c.name).join('\n  ')}`);
   const folder = mkdtempSync(join(tmpdir(), 'anneal-bench-'));
   const file = join(folder, 'counters.jsonl');
   writeFileSync(file, '');
@@ -224,7 +228,7 @@ export async function benchSimulated(options: { only?: string; json?: string }):
       'simulated GPU: counts are exact, times are bounds from data sheets (bytes once over bandwidth, operations over peak), not measurements',
     );
     console.log(`${'kernel'.padEnd(46)} MB moved    least  ratio  conflicts mma/ldm  mma %  A100 us  H100 us`);
-    for (const c of cases.filter(({ name }) => !options.only || name.includes(options.only))) {
+    for (const c of chosen) {
       const launches = await count(c, file, on);
       results.push({ case: c.name, launches });
       console.log(c.name);

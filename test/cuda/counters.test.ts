@@ -45,6 +45,12 @@ describe.skipIf(withoutSimulator)('counters of the simulated GPU', { timeout: 24
     }
   });
 
+  test("a convolution's weights are put in the order of its sums, and their gradients back, with the bytes that takes", () => {
+    const turned = counted('Conv2d').filter((l) => /^conv2d_(order|gradWeight_finish)_/.test(l.kernel));
+    expect(turned.length).toBe(3);
+    for (const l of turned) expect(movedBytes(l) / (l.leastBytes as number), l.kernel).toBeLessThanOrEqual(1.05);
+  });
+
   test('the big tile of bf16 products: 4 mma for each ldmatrix, no bank conflict, every sector whole', () => {
     const [l] = counted('matmul 1024', { ANNEAL_SIM_PROCESSORS: '64' }) as [Launch];
     expect(l.kernel).toBe('matmul_nn_big_bf16');

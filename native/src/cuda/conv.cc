@@ -1,6 +1,8 @@
 // Launches convolutions (native/cuda/conv*.cu): attributes and operands as the CPU's (ops/conv_shape.h).
 #include "ops/conv_shape.h"
 
+#include <algorithm>
+
 #include "cuda/gemm_plan.h"
 #include "cuda/register.h"
 
@@ -23,14 +25,37 @@ Window windowOf(const ConvShape& s, int64_t h, int64_t w, int64_t pitch, int64_t
           narrow(s.sh), narrow(s.sw), narrow(s.ph), narrow(s.pw), narrow(s.dh), narrow(s.dw)};
 }
 
+/** Matrices [rows, columns] of a batch to be turned, and what a block takes of them: whole short sides, and small matrices together. */
+struct Turning {
+  int64_t batch, rows, columns;
+  int32_t height, width, each = 1;
+
+  Turning(int64_t b, int64_t r, int64_t c) : batch(b), rows(r), columns(c) {
+    constexpr int64_t kTile = 1024, kShort = 64;
+    const int64_t shorter = std::min(r, c), longer = std::max(r, c);
+    int64_t brief = std::min(shorter, kShort), along = std::min(longer, std::max<int64_t>(32, kTile / brief / 32 * 32));
+    if (shorter > kShort) brief = 32, along = 64;  // 64 elements of 16 bits are a whole line
+    height = static_cast<int32_t>(r < c ? brief : along);
+    width = static_cast<int32_t>(r < c ? along : brief);
+    // As many matrices as begin on a sector, or a half.
+    if (height == r && width == c)
+      while (2 * each * r * c <= kTile) each *= 2;
+  }
+  Plan plan(std::string kernel, double bytes) const {
+    const int64_t blocks = (batch + each - 1) / each * ((rows + height - 1) / height) * ((columns + width - 1) / width);
+    require(blocks < (int64_t{1} << 31), "conv2d: weights");
+    return {std::move(kernel), {static_cast<uint32_t>(blocks)}, {kThreads}, 0, bytes};
+  }
+};
+
 /** The weights in the order of the sums: [o][kh][kw][c], or turned [group][c][kh][kw][o]. */
 const void* ordered(const ConvShape& s, const View& w, bool turned) {
   const int64_t area = s.kh * s.kw, channels = s.c / s.groups, outs = s.o / s.groups;
   if (w.n == 0 || (area == 1 && !turned)) return w.data;
   void* to = gpu().scratch(w.n * static_cast<int64_t>(sizeOf(w.dtype)), kOrdered);
-  const Plan plan{kernelName("conv2d.order", w.dtype), {blocksFor(w.n, kThreads)}, {kThreads}, 0, 2 * bytesOf(w)};
+  const Turning t = turned ? Turning(s.groups, outs, channels * area) : Turning(s.o, channels, area);
   const void* from = w.data;
-  gpu().launch(plan, from, to, w.n, outs, channels, area, static_cast<int32_t>(turned));
+  gpu().launch(t.plan(kernelName("conv2d.order", w.dtype), 2 * bytesOf(w)), from, to, t);
   return to;
 }
 
@@ -115,8 +140,8 @@ void gradWeight(const Call& c) {
   const int64_t n = c.out[0].n;
   const double moved = 4.0 * static_cast<double>(n) * static_cast<double>(g.splits + 1 + s.flag);
   const float* partials = g.partials;
-  gpu().launch(Plan{"conv2d_gradWeight_finish_f32", {blocksFor(n, kThreads)}, {kThreads}, 0, moved}, partials, c.out[0].data, n, g.splits, channels, area,
-               static_cast<int32_t>(s.flag));
+  const Turning turning(s.o, area, channels);
+  gpu().launch(turning.plan("conv2d_gradWeight_finish_f32", moved), partials, c.out[0].data, n, g.splits, static_cast<int32_t>(s.flag), turning);
 }
 
 }  // namespace
