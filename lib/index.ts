@@ -24,9 +24,33 @@ export {
 } from './native/errors.ts';
 export type { MemoryStats, QueueStats, StreamName } from './native/run.ts';
 export * as nn from './nn/index.ts';
+export { oneHot, outer, repeat, repeatInterleave, roll, tile, tril, triu } from './ops/arrange.ts';
 export { type AttentionOptions, attention, type PackedAttentionOptions, packedAttention } from './ops/attention.ts';
 export { type BiasedAttentionOptions, biasedAttention } from './ops/attention-bias.ts';
-export { add, div, eq, ge, gt, le, lt, maximum, minimum, mul, ne, type Operand, pow, sub } from './ops/binary.ts';
+export {
+  add,
+  atan2,
+  bitwiseAnd,
+  bitwiseNot,
+  bitwiseOr,
+  bitwiseXor,
+  div,
+  eq,
+  floorDivide,
+  fmod,
+  ge,
+  gt,
+  le,
+  lt,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  type Operand,
+  pow,
+  remainder,
+  sub,
+} from './ops/binary.ts';
 export { type Conv2dOptions, conv2d } from './ops/conv.ts';
 export { type Conv1dOptions, type Conv3dOptions, conv1d, conv3d } from './ops/conv-nd.ts';
 export {
@@ -37,14 +61,19 @@ export {
 } from './ops/conv-transpose.ts';
 export { arange, type CreateOptions, full, ones, zeros, zerosLike } from './ops/create.ts';
 export { type CustomOp, cast, defineOp } from './ops/define.ts';
+export { einsum } from './ops/einsum.ts';
 export { type EmbeddingOptions, embedding } from './ops/embedding.ts';
 export { type EmbeddingBagOptions, embeddingBag } from './ops/embedding-bag.ts';
 export { type FeedForwardOptions, feedForward } from './ops/feedforward.ts';
 export { broadcastTo, concat, flip, narrow, pad, permute, split, stack, transpose } from './ops/index.ts';
 export { at, type Index, maskedSelect, setAt, withAt } from './ops/indexing.ts';
+export { type InterpolateOptions, interpolate } from './ops/interpolate.ts';
 export { type LinearOptions, linear } from './ops/linear.ts';
+export { all, any, countNonzero, isfinite, isinf, isnan, logicalAnd, logicalNot, logicalOr, logicalXor } from './ops/logic.ts';
 export * as losses from './ops/losses/index.ts';
+export { type NormOptions, norm } from './ops/magnitude.ts';
 export { type MatmulOptions, matmul } from './ops/matmul.ts';
+export { type MultinomialOptions, multinomial } from './ops/multinomial.ts';
 export {
   type BatchNormOptions,
   batchNorm,
@@ -94,6 +123,7 @@ export {
   stochasticRound,
   uniform,
 } from './ops/random.ts';
+export { eye, linspace } from './ops/ranges.ts';
 export {
   type ArgOptions,
   argmax,
@@ -109,23 +139,31 @@ export {
   type VarianceOptions,
   variance,
 } from './ops/reduce.ts';
+export { argsort, cumprod, cumsum, type SortOptions, sort, unique } from './ops/scan.ts';
 export { type AlongOptions, indexSelect, maskedFill, scatter, scatterAdd, takeAlongAxis } from './ops/scatter.ts';
 export { gather, type TopKOptions, topK, where } from './ops/select.ts';
 export { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.ts';
 export {
   abs,
+  acos,
+  asin,
+  atan,
   ceil,
   clamp,
   cos,
+  cosh,
   elu,
   erf,
   exp,
+  exp2,
   expm1,
   floor,
   gelu,
   leakyRelu,
   log,
   log1p,
+  log2,
+  log10,
   neg,
   reciprocal,
   relu,
@@ -135,9 +173,11 @@ export {
   sign,
   silu,
   sin,
+  sinh,
   softplus,
   sqrt,
   square,
+  tan,
   tanh,
 } from './ops/unary.ts';
 export { flatten, reshape, squeeze, unsqueeze } from './ops/view.ts';

@@ -2,9 +2,21 @@ import { DTypeError } from '../native/errors.ts';
 import { type DType, fits, isFloat, promote } from '../tensor/dtype.ts';
 import { broadcastAttributes, broadcastShapes, sameShape } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
-import { attach, cast, checkDevice, checkTensor, dense, type NativeOp, nativeOp, record, run, unwritten } from './define.ts';
+import {
+  attach,
+  cast,
+  checkDevice,
+  checkFloat,
+  checkTensor,
+  dense,
+  type NativeOp,
+  nativeOp,
+  record,
+  run,
+  unwritten,
+} from './define.ts';
 import { sumTo } from './reduce.ts';
-import { powScalar, reciprocal, rsqrt, sqrt, square } from './unary.ts';
+import { neg, powScalar, reciprocal, round, rsqrt, sqrt, square } from './unary.ts';
 
 /** A tensor, or a number that stands for one of any shape. */
 export type Operand = Tensor | number;
@@ -46,6 +58,7 @@ function check(name: string, a: Operand, b: Operand): void {
  * Arithmetic that a dtype has not, which kernels would refuse late or answer with what is no value of it: the quotient of integers is no
  * integer, and bools are 0 and 1. (PyTorch's answers are a float, and 'or'; nothing changes dtype by itself here.)
  */
+const boolless: ReadonlySet<string> = new Set(['add', 'sub', 'pow', 'fmod', 'remainder', 'floorDivide']);
 function checkArithmetic(name: string, a: Operand, b: Operand): void {
   const of = (v: Operand) => (typeof v === 'number' ? null : v.dtype);
   const [p, q] = [of(a), of(b)];
@@ -53,9 +66,9 @@ function checkArithmetic(name: string, a: Operand, b: Operand): void {
   const both = p && q ? `${p} and ${q}` : (p ?? q);
   if (name === 'div')
     throw new DTypeError(
-      `div: integers (${both}) have no quotient. Convert first, x.to('f32'); .div(y).floor() is floor division.`,
+      `div: integers (${both}) have no quotient. Convert first, x.to('f32'); x.floorDivide(y) is floor division.`,
     );
-  if ((p ?? 'bool') === 'bool' && (q ?? 'bool') === 'bool' && (name === 'add' || name === 'sub' || name === 'pow'))
+  if ((p ?? 'bool') === 'bool' && (q ?? 'bool') === 'bool' && boolless.has(name))
     throw new DTypeError(`${name}: bool is not for arithmetic. Convert first, x.to('i32'); 'or' is maximum, 'and' is minimum.`);
   if (name === 'pow' && typeof b === 'number' && b < 0)
     throw new DTypeError(`pow: integers (${both}) to the power ${b} are no integers. Convert first: x.to('f32').`);
@@ -163,6 +176,69 @@ const simpler: ReadonlyMap<number, (x: Tensor) => Tensor> = new Map([
   [-1, reciprocal],
 ]);
 
+// ---- angles, remainders, bits -----------------------------------------------------------------------------------------------
+
+/** 16-bit operands in f32: rules of several roundings. */
+const widened = (v: Operand): Operand => (v instanceof Tensor && v.dtype !== 'f64' ? cast(v, 'f32') : v);
+/** g v / (a^2 + b^2) */
+function turned(g: Tensor, v: Operand, a: Operand, b: Operand): Tensor {
+  const [p, q] = [widened(a), widened(b)];
+  const square = (o: Operand): Operand => (typeof o === 'number' ? o * o : mul(o, o));
+  return div(mul(widened(g), widened(v)), add(square(p), square(q)));
+}
+const atan2Of = binary(
+  'atan2',
+  rule('ab', (g, a, b) => turned(g, b, a, b)),
+  rule('ab', (g, a, b) => neg(turned(g, a, a, b))),
+);
+/** The angle of the point (b, a), from -pi to pi. Floats. */
+export const atan2 = (a: Operand, b: Operand): Tensor => {
+  for (const v of [a, b]) if (v instanceof Tensor) checkFloat('atan2', v, 'an operand');
+  return atan2Of(a, b);
+};
+/** The remainder of a / b with the sign of a, as C's. Whole numbers too, where a remainder by 0 is 0, as in NumPy. */
+export const fmod = binary(
+  'fmod',
+  through,
+  rule('ab', (g, a, b) => neg(mul(g, round(div(sub(a, fmod(a, b)), b))))),
+);
+/** The remainder of a / b with the sign of b, as Python's %. Whole numbers too, where a remainder by 0 is 0, as in NumPy. */
+export const remainder = binary(
+  'remainder',
+  through,
+  rule('ab', (g, a, b) => neg(mul(g, floorDivide(a, b)))),
+);
+const floorDivideOp = nativeOp('floorDivide');
+/** a / b rounded down, as Python's //. Whole numbers too, where a quotient by 0 is 0, as in NumPy. No gradient. */
+export function floorDivide(a: Operand, b: Operand): Tensor {
+  check('floorDivide', a, b);
+  checkArithmetic('floorDivide', a, b);
+  return compute(floorDivideOp, a, b);
+}
+
+function checkBits(name: string, v: Operand): void {
+  if (v instanceof Tensor && isFloat(v.dtype))
+    throw new DTypeError(`${name}: operands must be whole numbers or bools, got ${v.dtype}. Convert first: x.to('i32').`);
+}
+function bitwise(name: string): (a: Operand, b: Operand) => Tensor {
+  const op = nativeOp(name);
+  return (a, b) => {
+    check(name, a, b);
+    checkBits(name, a);
+    checkBits(name, b);
+    return compute(op, a, b);
+  };
+}
+/** Bits of i32, u8 or bool. */
+export const bitwiseAnd = bitwise('bitwiseAnd');
+export const bitwiseOr = bitwise('bitwiseOr');
+export const bitwiseXor = bitwise('bitwiseXor');
+/** Every bit turned; of a bool, its contrary. */
+export function bitwiseNot(x: Tensor): Tensor {
+  checkBits('bitwiseNot', checkTensor('bitwiseNot', x));
+  return bitwiseXor(x, x.dtype === 'i32' ? -1 : x.dtype === 'u8' ? 255 : 1);
+}
+
 function compare(name: string): (a: Operand, b: Operand) => Tensor {
   const op = nativeOp(name);
   return (a, b) => {
@@ -192,6 +268,19 @@ declare module '../tensor/tensor.ts' {
     le(other: Tensor | number): Tensor;
     gt(other: Tensor | number): Tensor;
     ge(other: Tensor | number): Tensor;
+    /** The angle of the point (other, this). */
+    atan2(other: Tensor | number): Tensor;
+    /** The remainder with this tensor's sign. */
+    fmod(other: Tensor | number): Tensor;
+    /** The remainder with the divisor's sign. */
+    remainder(other: Tensor | number): Tensor;
+    /** The quotient rounded down. */
+    floorDivide(other: Tensor | number): Tensor;
+    bitwiseAnd(other: Tensor | number): Tensor;
+    bitwiseOr(other: Tensor | number): Tensor;
+    bitwiseXor(other: Tensor | number): Tensor;
+    bitwiseNot(): Tensor;
   }
 }
 attach({ add, sub, mul, div, pow, maximum, minimum, eq, ne, lt, le, gt, ge });
+attach({ atan2, fmod, remainder, floorDivide, bitwiseAnd, bitwiseOr, bitwiseXor, bitwiseNot });

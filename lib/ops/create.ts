@@ -1,10 +1,10 @@
 import { ConfigError, checkOptions, describe } from '../native/errors.ts';
-import { fromHost, setRounding, type TensorOptions } from '../tensor/create.ts';
+import { setRounding, type TensorOptions, tensor } from '../tensor/create.ts';
 import { defaultDevice, device } from '../tensor/device.ts';
 import { checkDType, checkFits } from '../tensor/dtype.ts';
 import { checkShape, type Shape } from '../tensor/shape.ts';
 import { type Tensor, unwritten } from '../tensor/tensor.ts';
-import { cast, checkTensor, nativeOp, run } from './define.ts';
+import { cast, checkNumber, checkTensor, nativeOp, run } from './define.ts';
 
 setRounding(cast);
 
@@ -40,13 +40,22 @@ export function zerosLike(x: Tensor): Tensor {
   return out;
 }
 
-/** Whole numbers 0, 1, ..., n - 1 as i32 [n]. */
-export function arange(n: number): Tensor {
-  if (!Number.isInteger(n) || n < 0 || n > 2 ** 31 - 1)
-    throw new ConfigError(`arange: n must be a whole number from 0 to 2^31 - 1, got ${describe(n)}`);
-  return fromHost(
-    Int32Array.from({ length: n }, (_, i) => i),
-    [n],
-    'i32',
-  );
+/**
+ * `arange(n)`: the whole numbers 0, 1, ..., n - 1 as i32 [n]. `arange(start, end, step)`: start, start + step, ... below end (above it, for a negative
+ * step); i32 where all three are whole numbers, else f32, or `dtype`.
+ */
+export function arange(start: number, end?: number, step = 1, options: CreateOptions = {}): Tensor {
+  checkOptions('arange', options, ['dtype', 'device', 'requiresGrad']);
+  const [from, to] = end === undefined ? [0, start] : [start, end];
+  if (end === undefined && (!Number.isInteger(to) || to < 0 || to > MOST))
+    throw new ConfigError(`arange: n must be a whole number from 0 to 2^31 - 1, got ${describe(to)}`);
+  for (const [name, value] of Object.entries({ start: from, end: to, step }))
+    checkNumber('arange', value, name, -Number.MAX_VALUE, Number.MAX_VALUE);
+  if (step === 0) throw new ConfigError('arange: step must not be 0');
+  const n = Math.max(0, Math.ceil((to - from) / step));
+  if (n > MOST) throw new ConfigError(`arange: ${n} numbers are more than 2^31 - 1`);
+  const dtype = checkDType('arange', options.dtype ?? ([from, to, step].every(Number.isInteger) ? 'i32' : 'f32'));
+  const values = Float64Array.from({ length: n }, (_, i) => from + i * step);
+  return tensor(values, { ...options, dtype });
 }
+const MOST = 2 ** 31 - 1;

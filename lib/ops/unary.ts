@@ -45,6 +45,15 @@ export const square = unary('square', 'input', true);
 export const reciprocal = unary('reciprocal', 'output');
 export const sin = unary('sin', 'input');
 export const cos = unary('cos', 'input');
+export const tan = unary('tan', 'output');
+export const asin = unary('asin', 'input');
+export const acos = unary('acos', 'input');
+export const atan = unary('atan', 'input');
+export const sinh = unary('sinh', 'input');
+export const cosh = unary('cosh', 'input');
+export const exp2 = unary('exp2', 'output');
+export const log2 = unary('log2', 'input');
+export const log10 = unary('log10', 'input');
 export const tanh = unary('tanh', 'output');
 export const sigmoid = unary('sigmoid', 'output');
 export const relu = unary('relu', 'output');
@@ -128,6 +137,15 @@ declare module '../tensor/tensor.ts' {
     reciprocal(): Tensor;
     sin(): Tensor;
     cos(): Tensor;
+    tan(): Tensor;
+    asin(): Tensor;
+    acos(): Tensor;
+    atan(): Tensor;
+    sinh(): Tensor;
+    cosh(): Tensor;
+    exp2(): Tensor;
+    log2(): Tensor;
+    log10(): Tensor;
     tanh(): Tensor;
     sigmoid(): Tensor;
     relu(): Tensor;
@@ -160,6 +178,15 @@ attach({
   reciprocal,
   sin,
   cos,
+  tan,
+  asin,
+  acos,
+  atan,
+  sinh,
+  cosh,
+  exp2,
+  log2,
+  log10,
   tanh,
   sigmoid,
   relu,

@@ -11,7 +11,9 @@ namespace anneal::gpu {
 namespace {
 
 template <class F> constexpr bool kHeavy = false;
-template <> constexpr bool kHeavy<Pow> = true;
+#define ANNEAL_HEAVY(F) template <> constexpr bool kHeavy<F> = true;
+ANNEAL_HEAVY(Pow) ANNEAL_HEAVY(Atan2) ANNEAL_HEAVY(Fmod) ANNEAL_HEAVY(Remainder) ANNEAL_HEAVY(FloorDivide)
+#undef ANNEAL_HEAVY
 
 template <class A> ANNEAL_FN A scalarOf(uint32_t bits) {
   if constexpr (std::is_same_v<A, float>) return __uint_as_float(bits);
@@ -81,8 +83,10 @@ template <class T, class F> ANNEAL_FN void compare(const T* x, const T* y, uint8
   ANNEAL_KERNEL(name, i32, int32_t, int32_t, binary, F)     \
   ANNEAL_KERNEL(name, u8, uint8_t, uint8_t, binary, F)
 ANNEAL_BINARY_OPS(ANNEAL_FLOATS)
-// Integers have all but division.
+// Integers have all but division and angles.
 ANNEAL_WHOLE(add, Add) ANNEAL_WHOLE(sub, Sub) ANNEAL_WHOLE(mul, Mul) ANNEAL_WHOLE(pow, Pow) ANNEAL_WHOLE(maximum, Maximum) ANNEAL_WHOLE(minimum, Minimum)
+ANNEAL_WHOLE(fmod, Fmod) ANNEAL_WHOLE(remainder, Remainder) ANNEAL_WHOLE(floorDivide, FloorDivide)
+ANNEAL_BITWISE_OPS(ANNEAL_WHOLE)
 
 #define ANNEAL_ROW(name, F)                                 \
   ANNEAL_KERNEL(name, f32, float, uint8_t, compare, F)      \

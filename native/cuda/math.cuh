@@ -1,5 +1,7 @@
 // The functions that ops/functors.h is written in, for f32 on the GPU: CUDA's accurate versions (no fast-math).
 #pragma once
+#include <type_traits>
+
 #include "cuda/common.cuh"
 
 namespace anneal::gpu {
@@ -88,6 +90,47 @@ ANNEAL_FN float mcos(float x) {
   int q;
   const float r = quarterTurns(x, q);
   return sineOf(r, q + 1);
+}
+ANNEAL_FN float mtan(float x) {
+  int q;
+  const float r = quarterTurns(x, q);
+  return sineOf(r, q) / sineOf(r, q + 1);
+}
+
+// ---- the rest of the usual functions ----------------------------------------------------------------------------------------
+
+ANNEAL_FN float masin(float x) { return asinf(x); }
+ANNEAL_FN float macos(float x) { return acosf(x); }
+ANNEAL_FN float matan(float x) { return atanf(x); }
+ANNEAL_FN float matan2(float y, float x) { return atan2f(y, x); }
+ANNEAL_FN float msinh(float x) { return sinhf(x); }
+ANNEAL_FN float mcosh(float x) { return coshf(x); }
+ANNEAL_FN float mexp2(float x) { return exp2f(x); }
+ANNEAL_FN float mlog2(float x) { return log2f(x); }
+ANNEAL_FN float mlog10(float x) { return log10f(x); }
+ANNEAL_FN float mfmod(float a, float b) { return fmodf(a, b); }
+
+// ---- quotients and remainders -----------------------------------------------------------------------------------------------
+
+/** The remainder with the divisor's sign, from the one with the dividend's. */
+template <class A> ANNEAL_FN A remainderOf(A r, A b) { return r != A(0) && (r < A(0)) != (b < A(0)) ? r + b : r; }
+ANNEAL_FN float mremainder(float a, float b) { return remainderOf(mfmod(a, b), b); }
+/** floor(a / b), exact where the quotient itself would round up to the next whole number (after CPython's float_floor_div). */
+template <class A> ANNEAL_FN A floorQuotient(A a, A b) {
+  const A r = mfmod(a, b), q = (a - r) / b - (r != A(0) && (r < A(0)) != (b < A(0)) ? A(1) : A(0)), down = mfloor(q);
+  return b == A(0) ? a / b : (q - down > A(0.5) ? down + A(1) : down);
+}
+ANNEAL_FN float mfloorDivide(float a, float b) { return floorQuotient(a, b); }
+// -1 apart: the least number divided by it is no number.
+template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>
+ANNEAL_FN I mfmod(I a, I b) { return b == 0 || static_cast<int64_t>(b) == -1 ? I(0) : I(a % b); }
+template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>
+ANNEAL_FN I mremainder(I a, I b) { return remainderOf(mfmod(a, b), b); }
+template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>
+ANNEAL_FN I mfloorDivide(I a, I b) {
+  if (b == 0) return I(0);
+  if (static_cast<int64_t>(b) == -1) return static_cast<I>(0u - static_cast<uint32_t>(a));
+  return static_cast<I>(a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0));
 }
 
 }  // namespace anneal::gpu

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 
 export const families = [
+  'array',
   'unary',
   'binary',
   'reduce',

@@ -14,6 +14,7 @@ const families: readonly GoldenFamily[] = [
   'index',
   'layers',
   'losses',
+  'array',
 ];
 const ops = await loadOps();
 const present = (c: OpCase) => ops.functions.has(c.op);

@@ -85,6 +85,15 @@ const positional: { readonly [op: string]: readonly string[] } = {
   adaptiveMaxPool2d: ['outputSize'],
   pixelShuffle: ['factor'],
   pixelUnshuffle: ['factor'],
+  maskedFill: ['value'],
+  indexSelect: ['axis', 'index'],
+  tril: ['diagonal'],
+  triu: ['diagonal'],
+  roll: ['shifts'],
+  repeat: ['repeats'],
+  tile: ['repeats'],
+  repeatInterleave: ['repeats'],
+  oneHot: ['numClasses'],
 };
 
 /** The arguments of the public function, from a case's operands and attributes. */
@@ -104,6 +113,9 @@ export function argumentsOf(c: OpCase, tensors: readonly Tensor[]): unknown[] {
     operands.push(options[name]);
     delete options[name];
   }
+  if (c.op === 'einsum') return [options.equation, ...operands];
+  // JSON has no infinity
+  if (c.op === 'norm') options.p = Number(options.p);
   if (Object.keys(options).length) operands.push(options);
   return operands;
 }

@@ -1,36 +1,48 @@
 /** Every differentiable op, a row or two each: backward against central differences in f64, relative error below 1e-6. */
 import { describe, expect, test } from 'vitest';
 import { gradcheck } from '../../lib/autograd/gradcheck.ts';
+import { outer, repeat, repeatInterleave, roll, tile, tril, triu } from '../../lib/ops/arrange.ts';
 import { attention, packedAttention } from '../../lib/ops/attention.ts';
-import { add, div, maximum, minimum, mul, pow, sub } from '../../lib/ops/binary.ts';
+import { add, atan2, div, fmod, maximum, minimum, mul, pow, remainder, sub } from '../../lib/ops/binary.ts';
 import { conv2d } from '../../lib/ops/conv.ts';
 import { toFormat } from '../../lib/ops/define.ts';
 import { dropout, dropout2d, fusedBias } from '../../lib/ops/dropout.ts';
+import { einsum } from '../../lib/ops/einsum.ts';
 import { embedding } from '../../lib/ops/embedding.ts';
 import { feedForward } from '../../lib/ops/feedforward.ts';
 import { broadcastTo, concat, flip, narrow, pad, permute, split, stack, transpose } from '../../lib/ops/index.ts';
+import { interpolate } from '../../lib/ops/interpolate.ts';
 import { linear } from '../../lib/ops/linear.ts';
 import { bceWithLogits, crossEntropy, huber, kl, type Loss, l1, lossTerm, mse } from '../../lib/ops/loss.ts';
+import { norm } from '../../lib/ops/magnitude.ts';
 import { matmul } from '../../lib/ops/matmul.ts';
 import { batchNorm, groupNorm, layerNorm, rmsNorm } from '../../lib/ops/norm.ts';
 import { avgPool2d, maxPool2d } from '../../lib/ops/pool.ts';
 import { logSumExp, max, mean, min, prod, sum, variance } from '../../lib/ops/reduce.ts';
+import { cumprod, cumsum, sort } from '../../lib/ops/scan.ts';
 import { gather, topK, where } from '../../lib/ops/select.ts';
 import { logSoftmax, softmax } from '../../lib/ops/softmax.ts';
 import {
   abs,
+  acos,
+  asin,
+  atan,
   ceil,
   clamp,
   cos,
+  cosh,
   elu,
   erf,
   exp,
+  exp2,
   expm1,
   floor,
   gelu,
   leakyRelu,
   log,
   log1p,
+  log2,
+  log10,
   neg,
   reciprocal,
   relu,
@@ -40,9 +52,11 @@ import {
   sign,
   silu,
   sin,
+  sinh,
   softplus,
   sqrt,
   square,
+  tan,
   tanh,
 } from '../../lib/ops/unary.ts';
 import { flatten, reshape, squeeze, unsqueeze } from '../../lib/ops/view.ts';
@@ -78,13 +92,31 @@ const image = (n = 2, c = 4, h = 5, w = 6) => values([n, c, h, w]);
 
 const rows: { readonly [family: string]: readonly Row[] } = {
   unary: [
-    ...Object.entries({ neg, exp, expm1, square, sin, cos, tanh, sigmoid, silu, softplus, erf, gelu }).map(
-      ([name, op]): Row => [name, (t) => op(t), x],
+    ...Object.entries({
+      neg,
+      exp,
+      expm1,
+      square,
+      sin,
+      cos,
+      tanh,
+      sigmoid,
+      silu,
+      softplus,
+      erf,
+      gelu,
+      atan,
+      sinh,
+      cosh,
+      exp2,
+    }).map(([name, op]): Row => [name, (t) => op(t), x]),
+    ...Object.entries({ log, log1p, sqrt, rsqrt, reciprocal, log2, log10 }).map(
+      ([name, op]): Row => [name, (t) => op(t), positive],
     ),
-    ...Object.entries({ log, log1p, sqrt, rsqrt, reciprocal }).map(([name, op]): Row => [name, (t) => op(t), positive]),
     ...Object.entries({ abs, relu, elu, leakyRelu, floor, ceil, sign }).map(
       ([name, op]): Row => [name, (t) => op(t.add(0.05)), kinky],
     ),
+    ...Object.entries({ tan, asin, acos }).map(([name, op]): Row => [name, (t) => op(t.mul(0.5)), x]),
     ['round', (t) => round(t.add(0.03)), kinky],
     ['gelu tanh', (t) => gelu(t, { approximate: 'tanh' }), x],
     ['elu alpha', (t) => elu(t.add(0.05), { alpha: 0.5 }), kinky],
@@ -107,7 +139,37 @@ const rows: { readonly [family: string]: readonly Row[] } = {
     ['maximum', (a, b) => maximum(a, b), () => [distinct([3, 5]), values([5], { low: -0.04, high: 0.04 })]],
     ['minimum', (a, b) => minimum(a, b), () => [distinct([3, 5]), values([3, 1], { low: -0.04, high: 0.04 })]],
     ['where', (a, b, c) => where(c, a, b), () => [values([3, 5]), values([5]), truths([3, 5])]],
+    ['atan2', (a, b) => [atan2(a, b), atan2(a, 0.7), atan2(0.7, b)], pairs([3, 5], [5])],
+    [
+      'fmod',
+      (a, b) => [fmod(a, b), remainder(a, b)],
+      () => [values([3, 5], { low: 2.2, high: 2.8 }), values([5], { low: 0.99, high: 1.01 })],
+    ],
     ['mixed layouts', (a, b) => mul(last(a), b), () => [image(), image()]],
+  ],
+  array: [
+    ['cumsum', (t) => cumsum(t, { axis: 1 }), () => [values([2, 5, 3])]],
+    ['cumprod', (t) => cumprod(t, { axis: 0 }), () => [values([5, 3])]],
+    ['sort', (t) => sort(t, { axis: 0, descending: true }).values, kinky],
+    ['norms', (t) => [1, 2, 3, -1, Infinity].map((p) => norm(t.add(0.03), { p, axis: 1 })), kinky],
+    ['norm 0.5', (t) => norm(t, { p: 0.5 }), positive],
+    ['triangles', (t) => [tril(t, 1), triu(t)], x],
+    ['roll', (t) => roll(t, [1, -2], { axis: [0, 1] }), x],
+    [
+      'repeats',
+      (t) => [repeat(t, [2, 1, 3]), tile(t, 2), repeatInterleave(t, 2, { axis: 1 }), repeatInterleave(t, [1, 0, 2], { axis: 0 })],
+      x,
+    ],
+    ['outer', (a, b) => outer(a, b), pairs([4], [3])],
+    ['einsum', (a, b) => [einsum('bij,bkj->ikb', a, b), einsum('...ij,...jk', a, b.transpose())], pairs([2, 3, 4], [2, 5, 4])],
+    ['einsum of three', (a, b) => einsum('ij,jk,lk->il', a, b, a), pairs([3, 3], [3, 3])],
+    ['einsum diagonal', (a) => [einsum('iji->j', a), einsum('iji->ij', a)], () => [values([3, 2, 3])]],
+    [
+      'interpolate',
+      (t) => [interpolate(t, { size: [7, 3], mode: 'bilinear' }), interpolate(t, { scaleFactor: 1.7 })],
+      () => [image()],
+    ],
+    ['interpolate corners', (t) => interpolate(t, { size: 8, mode: 'bilinear', alignCorners: true }), () => [image()]],
   ],
   reduce: [
     ...Object.entries({ sum, mean, logSumExp, variance }).flatMap(([name, op]): Row[] => [

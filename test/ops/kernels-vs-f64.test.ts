@@ -21,6 +21,7 @@ const families: readonly GoldenFamily[] = [
   'index',
   'layers',
   'losses',
+  'array',
 ];
 
 /** Vectors of parameters and statistics stay f32 beside 16-bit activations. */

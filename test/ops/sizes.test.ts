@@ -143,6 +143,7 @@ async function compare(what: string, c: Call, dtype: Floats, offset = 0): Promis
 const x = (...shape: number[]): Operand => ({ shape });
 const w = (...shape: number[]): Operand => ({ shape, wide: true });
 const positive = (...shape: number[]): Operand => ({ shape, low: 0.25, high: 2 });
+const between = (low: number, high: number, ...shape: number[]): Operand => ({ shape, low, high });
 const index = (below: number, ...shape: number[]): Operand => ({ shape, below });
 
 /** One operand, of any shape: elementwise. */
@@ -180,6 +181,13 @@ const unaries = Object.fromEntries(
     square: unary.square,
     sin: unary.sin,
     cos: unary.cos,
+    tan: (t: Tensor) => unary.tan(t.mul(0.5)),
+    asin: (t: Tensor) => unary.asin(t.mul(0.5)),
+    acos: (t: Tensor) => unary.acos(t.mul(0.5)),
+    atan: unary.atan,
+    sinh: unary.sinh,
+    cosh: unary.cosh,
+    exp2: unary.exp2,
     tanh: unary.tanh,
     sigmoid: unary.sigmoid,
     relu: unary.relu,
@@ -200,6 +208,8 @@ const unaries = Object.fromEntries(
 const ofPositives = Object.fromEntries(
   Object.entries({
     log: unary.log,
+    log2: unary.log2,
+    log10: unary.log10,
     log1p: unary.log1p,
     sqrt: unary.sqrt,
     rsqrt: unary.rsqrt,
@@ -207,6 +217,7 @@ const ofPositives = Object.fromEntries(
     powScalar: (t: Tensor) => binary.pow(t, 2.5),
   }).map(([name, op]) => [name, elementwise((t) => op(t), positive)]),
 );
+const { atan2, fmod, remainder, floorDivide, bitwiseAnd, bitwiseOr, bitwiseXor } = binary;
 const { add, sub, mul, maximum, minimum, eq, ne, lt, le, gt, ge, div, pow } = binary;
 
 const table: { readonly [kind: string]: { readonly [name: string]: Row } } = {
@@ -215,7 +226,24 @@ const table: { readonly [kind: string]: { readonly [name: string]: Row } } = {
     ...Object.fromEntries(
       Object.entries({ add, sub, mul, maximum, minimum, eq, ne, lt, le, gt, ge }).map(([name, op]) => [name, pairwise(op)]),
     ),
-    ...Object.fromEntries(Object.entries({ div, pow }).map(([name, op]) => [name, pairwise(op, positive)])),
+    ...Object.fromEntries(Object.entries({ div, pow, atan2 }).map(([name, op]) => [name, pairwise(op, positive)])),
+    // Quotients jump: here they are 2 and a half, about.
+    ...Object.fromEntries(
+      Object.entries({ fmod, remainder, floorDivide }).map(([name, op]): [string, Row] => [
+        name,
+        (n) => [
+          { role: 'elements', operands: [between(2.3, 2.7, n), between(0.97, 1.03, n)], op },
+          { role: 'one row repeated', operands: [between(2.3, 2.7, 3, n), between(0.97, 1.03, n)], op, cancels: 2 },
+        ],
+      ]),
+    ),
+    bits: (n) => [
+      {
+        role: 'elements',
+        operands: [index(99, n), index(99, n)],
+        op: (a, b) => [bitwiseAnd(a, b), bitwiseOr(a, b), bitwiseXor(a, b)],
+      },
+    ],
   },
   reduce: {
     sum: along((t, axis) => reduce.sum(t, { axis })),

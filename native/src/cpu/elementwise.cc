@@ -133,12 +133,27 @@ void withScalar(const Call& c, F f) {
 
 template <class F>
 void binary(const Call& c) {
-  dispatchAny(c.in[0].dtype, [&](auto tag) {
+  const auto body = [&](auto tag) {
     using T = decltype(tag);
     using A = Acc<T>;
     if (c.nIn == 1) return withScalar<T, T>(c, [](A a, A b) { return F::template f<A>(a, b); });
     broadcast<T, T>(c, [](T a, T b) { return T(F::template f<A>(A(a), A(b))); });
-  });
+  };
+  if constexpr (std::is_same_v<F, Atan2>) return dispatchFloat(c.in[0].dtype, body);
+  else dispatchAny(c.in[0].dtype, body);
+}
+
+template <class F>
+void bitwise(const Call& c) {
+  const auto body = [&](auto tag) {
+    using T = decltype(tag);
+    if (c.nIn == 1) return withScalar<T, T>(c, [](T a, T b) { return T(F::template f<T>(a, b)); });
+    broadcast<T, T>(c, [](T a, T b) { return T(F::template f<T>(a, b)); });
+  };
+  const DType t = c.in[0].dtype;
+  if (t == DType::i32) return body(int32_t{});
+  require(t == DType::u8 || t == DType::boolean, "bitwise: whole numbers");
+  body(uint8_t{});
 }
 
 /** Integer division by zero has no value to give; floats have infinity. */
@@ -170,6 +185,9 @@ void registerElementwise(OpTable& t) {
   t.cpu("geluTanh.both", unaryWithGrad<GeluTanh>);
 #define ANNEAL_ROW(name, F) t.cpu(#name, Kernel(std::is_same_v<F, Div> ? &divide : &binary<F>));
   ANNEAL_BINARY_OPS(ANNEAL_ROW)
+#undef ANNEAL_ROW
+#define ANNEAL_ROW(name, F) t.cpu(#name, bitwise<F>);
+  ANNEAL_BITWISE_OPS(ANNEAL_ROW)
 #undef ANNEAL_ROW
 #define ANNEAL_ROW(name, F) t.cpu(#name, compare<F>);
   ANNEAL_COMPARE_OPS(ANNEAL_ROW)

@@ -123,6 +123,17 @@ ANNEAL_FN float msqrt(float x) { return __builtin_sqrtf(x); }
 ANNEAL_FN float mpow(float x, float y) { return powf(x, y); }
 ANNEAL_FN float msin(float x) { return sinf(x); }
 ANNEAL_FN float mcos(float x) { return cosf(x); }
+ANNEAL_FN float mtan(float x) { return tanf(x); }
+ANNEAL_FN float masin(float x) { return asinf(x); }
+ANNEAL_FN float macos(float x) { return acosf(x); }
+ANNEAL_FN float matan(float x) { return atanf(x); }
+ANNEAL_FN float matan2(float y, float x) { return atan2f(y, x); }
+ANNEAL_FN float msinh(float x) { return sinhf(x); }
+ANNEAL_FN float mcosh(float x) { return coshf(x); }
+ANNEAL_FN float mexp2(float x) { return exp2f(x); }
+ANNEAL_FN float mlog2(float x) { return log2f(x); }
+ANNEAL_FN float mlog10(float x) { return log10f(x); }
+ANNEAL_FN float mfmod(float a, float b) { return fmodf(a, b); }
 ANNEAL_FN float mfloor(float x) { return __builtin_floorf(x); }
 ANNEAL_FN float mceil(float x) { return __builtin_ceilf(x); }
 ANNEAL_FN float mround(float x) { return __builtin_rintf(x); }
@@ -138,9 +149,46 @@ ANNEAL_FN double msqrt(double x) { return sqrt(x); }
 ANNEAL_FN double mpow(double x, double y) { return pow(x, y); }
 ANNEAL_FN double msin(double x) { return sin(x); }
 ANNEAL_FN double mcos(double x) { return cos(x); }
+ANNEAL_FN double mtan(double x) { return tan(x); }
+ANNEAL_FN double masin(double x) { return asin(x); }
+ANNEAL_FN double macos(double x) { return acos(x); }
+ANNEAL_FN double matan(double x) { return atan(x); }
+ANNEAL_FN double matan2(double y, double x) { return atan2(y, x); }
+ANNEAL_FN double msinh(double x) { return sinh(x); }
+ANNEAL_FN double mcosh(double x) { return cosh(x); }
+ANNEAL_FN double mexp2(double x) { return exp2(x); }
+ANNEAL_FN double mlog2(double x) { return log2(x); }
+ANNEAL_FN double mlog10(double x) { return log10(x); }
+ANNEAL_FN double mfmod(double a, double b) { return fmod(a, b); }
 ANNEAL_FN double mfloor(double x) { return floor(x); }
 ANNEAL_FN double mceil(double x) { return ceil(x); }
 ANNEAL_FN double mround(double x) { return rint(x); }
+
+// ---- quotients and remainders -----------------------------------------------------------------------------------------------
+
+/** The remainder with the divisor's sign, from the one with the dividend's. */
+template <class A> ANNEAL_FN A remainderOf(A r, A b) { return r != A(0) && (r < A(0)) != (b < A(0)) ? r + b : r; }
+ANNEAL_FN float mremainder(float a, float b) { return remainderOf(mfmod(a, b), b); }
+ANNEAL_FN double mremainder(double a, double b) { return remainderOf(mfmod(a, b), b); }
+/** floor(a / b), exact where the quotient itself would round up to the next whole number (after CPython's float_floor_div). */
+template <class A> ANNEAL_FN A floorQuotient(A a, A b) {
+  const A r = mfmod(a, b), q = (a - r) / b - (r != A(0) && (r < A(0)) != (b < A(0)) ? A(1) : A(0)), down = mfloor(q);
+  return b == A(0) ? a / b : (q - down > A(0.5) ? down + A(1) : down);
+}
+ANNEAL_FN float mfloorDivide(float a, float b) { return floorQuotient(a, b); }
+ANNEAL_FN double mfloorDivide(double a, double b) { return floorQuotient(a, b); }
+// -1 apart: the least number divided by it is no number.
+template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>
+ANNEAL_FN I mfmod(I a, I b) { return b == 0 || static_cast<int64_t>(b) == -1 ? I(0) : I(a % b); }
+template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>
+ANNEAL_FN I mremainder(I a, I b) { return remainderOf(mfmod(a, b), b); }
+template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>
+ANNEAL_FN I mfloorDivide(I a, I b) {
+  if (b == 0) return I(0);
+  if (static_cast<int64_t>(b) == -1) return static_cast<I>(0u - static_cast<uint32_t>(a));
+  return static_cast<I>(a / b - (a % b != 0 && (a < 0) != (b < 0) ? 1 : 0));
+}
+
 
 /** Integer power by squaring; a negative exponent gives 0 unless the base is 1 or -1. */
 template <class I, std::enable_if_t<std::is_integral_v<I>, int> = 0>

@@ -54,6 +54,7 @@ void registerBinary(OpTable& t) {
 #undef ANNEAL_ROW
 #define ANNEAL_ROW(name, F) t.cuda(#name, binary);
   ANNEAL_COMPARE_OPS(ANNEAL_ROW)
+  ANNEAL_BITWISE_OPS(ANNEAL_ROW)
 #undef ANNEAL_ROW
 }
 

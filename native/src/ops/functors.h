@@ -24,6 +24,15 @@ ANNEAL_UNARY(Square, input, x * x, A(2) * g * s)
 ANNEAL_UNARY(Reciprocal, output, A(1) / x, -g * s * s)                        // -1/x^2
 ANNEAL_UNARY(Sin, input, msin(x), g * mcos(s))
 ANNEAL_UNARY(Cos, input, mcos(x), -g * msin(s))
+ANNEAL_UNARY(Tan, output, mtan(x), g * (A(1) + s * s))                        // 1 + tan^2
+ANNEAL_UNARY(Asin, input, masin(x), g / msqrt(A(1) - s * s))                  // 1 / sqrt(1 - x^2)
+ANNEAL_UNARY(Acos, input, macos(x), -g / msqrt(A(1) - s * s))
+ANNEAL_UNARY(Atan, input, matan(x), g / (A(1) + s * s))                       // 1 / (1 + x^2)
+ANNEAL_UNARY(Sinh, input, msinh(x), g * mcosh(s))
+ANNEAL_UNARY(Cosh, input, mcosh(x), g * msinh(s))
+ANNEAL_UNARY(Exp2, output, mexp2(x), g * s * A(0.6931471805599453))           // 2^x ln 2
+ANNEAL_UNARY(Log2, input, mlog2(x), g / (s * A(0.6931471805599453)))          // 1 / (x ln 2)
+ANNEAL_UNARY(Log10, input, mlog10(x), g / (s * A(2.302585092994046)))         // 1 / (x ln 10)
 ANNEAL_UNARY(Tanh, output, mtanh(x), g * (A(1) - s * s))                      // 1 - tanh^2
 ANNEAL_UNARY(Sigmoid, output, msigmoid(x), g * s * (A(1) - s))                // y (1 - y)
 ANNEAL_UNARY(Relu, output, x > A(0) ? x : (x != x ? x : A(0)), s > A(0) ? g : A(0))
@@ -56,7 +65,9 @@ ANNEAL_UNARY(PowScalar, input, mpow(x, p), p == A(0) ? A(0) : g * p * mpow(s, p 
   ROW(neg, Neg) ROW(abs, Abs) ROW(exp, Exp) ROW(expm1, Expm1) ROW(log, Log) ROW(log1p, Log1p) ROW(sqrt, Sqrt) ROW(rsqrt, Rsqrt)      \
   ROW(square, Square) ROW(reciprocal, Reciprocal) ROW(sin, Sin) ROW(cos, Cos) ROW(tanh, Tanh) ROW(sigmoid, Sigmoid) ROW(relu, Relu)  \
   ROW(leakyRelu, LeakyRelu) ROW(elu, Elu) ROW(silu, Silu) ROW(softplus, Softplus) ROW(erf, Erf) ROW(gelu, Gelu)                      \
-  ROW(geluTanh, GeluTanh) ROW(floor, Floor) ROW(ceil, Ceil) ROW(round, Round) ROW(sign, Sign) ROW(clamp, Clamp) ROW(powScalar, PowScalar)
+  ROW(geluTanh, GeluTanh) ROW(floor, Floor) ROW(ceil, Ceil) ROW(round, Round) ROW(sign, Sign) ROW(clamp, Clamp) ROW(powScalar, PowScalar) \
+  ROW(tan, Tan) ROW(asin, Asin) ROW(acos, Acos) ROW(atan, Atan) ROW(sinh, Sinh) ROW(cosh, Cosh) ROW(exp2, Exp2) ROW(log2, Log2)      \
+  ROW(log10, Log10)
 
 #define ANNEAL_BINARY(Name, F) \
   struct Name { template <class A> static ANNEAL_FN A f(A a, A b) { return F; } };
@@ -67,7 +78,20 @@ ANNEAL_BINARY(Div, a / b)
 ANNEAL_BINARY(Pow, mpow(a, b))
 ANNEAL_BINARY(Maximum, a > b || a != a ? a : b)
 ANNEAL_BINARY(Minimum, a < b || a != a ? a : b)
-#define ANNEAL_BINARY_OPS(ROW) ROW(add, Add) ROW(sub, Sub) ROW(mul, Mul) ROW(div, Div) ROW(pow, Pow) ROW(maximum, Maximum) ROW(minimum, Minimum)
+ANNEAL_BINARY(Atan2, matan2(a, b))
+// Quotients and remainders, of whole numbers too: x divided by 0 is 0 there, as in NumPy (a trap would end the process).
+ANNEAL_BINARY(Fmod, mfmod(a, b))                 // the sign of a
+ANNEAL_BINARY(Remainder, mremainder(a, b))       // the sign of b, as Python's %
+ANNEAL_BINARY(FloorDivide, mfloorDivide(a, b))   // Python's //
+#define ANNEAL_BINARY_OPS(ROW)                                                                                                     \
+  ROW(add, Add) ROW(sub, Sub) ROW(mul, Mul) ROW(div, Div) ROW(pow, Pow) ROW(maximum, Maximum) ROW(minimum, Minimum) ROW(atan2, Atan2) \
+  ROW(fmod, Fmod) ROW(remainder, Remainder) ROW(floorDivide, FloorDivide)
+
+// Whole numbers and bools only.
+ANNEAL_BINARY(BitwiseAnd, a & b)
+ANNEAL_BINARY(BitwiseOr, a | b)
+ANNEAL_BINARY(BitwiseXor, a ^ b)
+#define ANNEAL_BITWISE_OPS(ROW) ROW(bitwiseAnd, BitwiseAnd) ROW(bitwiseOr, BitwiseOr) ROW(bitwiseXor, BitwiseXor)
 
 #define ANNEAL_COMPARE(Name, F) \
   struct Name { template <class A> static ANNEAL_FN bool f(A a, A b) { return F; } };

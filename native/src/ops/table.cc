@@ -38,13 +38,13 @@ constexpr Row rows[] = {
     {"memory", "fill cast copy"},
     {"elementwise",
      "neg abs exp expm1 log log1p sqrt rsqrt square reciprocal sin cos tanh sigmoid relu leakyRelu elu silu softplus erf gelu geluTanh floor "
-     "ceil round sign clamp powScalar"},
+     "ceil round sign clamp powScalar tan asin acos atan sinh cosh exp2 log2 log10"},
     {"elementwise",
      "neg.grad abs.grad exp.grad expm1.grad log.grad log1p.grad sqrt.grad rsqrt.grad square.grad reciprocal.grad sin.grad cos.grad tanh.grad "
      "sigmoid.grad relu.grad leakyRelu.grad elu.grad silu.grad softplus.grad erf.grad gelu.grad geluTanh.grad floor.grad ceil.grad round.grad "
-     "sign.grad clamp.grad powScalar.grad"},
+     "sign.grad clamp.grad powScalar.grad tan.grad asin.grad acos.grad atan.grad sinh.grad cosh.grad exp2.grad log2.grad log10.grad"},
     {"elementwise", "gelu.both geluTanh.both"},
-    {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge"},
+    {"elementwise", "add sub mul div pow maximum minimum eq ne lt le gt ge atan2 fmod remainder floorDivide bitwiseAnd bitwiseOr bitwiseXor"},
     {"matmul", "matmul matmul.plain"},
     {"attention", "attention attention.grad"},
     {"reduce", "sum columnSum prod extreme argExtreme logSumExp variance"},

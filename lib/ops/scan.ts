@@ -1,0 +1,116 @@
+import { checkOptions } from '../native/errors.ts';
+import { bind } from '../tensor/context.ts';
+import { fromHost } from '../tensor/create.ts';
+import { isFloat } from '../tensor/dtype.ts';
+import { checkAxis } from '../tensor/shape.ts';
+import { hostArray, type Tensor } from '../tensor/tensor.ts';
+import { add, mul } from './binary.ts';
+import { attach, cast, checkTensor, record } from './define.ts';
+import { flip, narrow, pad } from './index.ts';
+import type { AlongOptions } from './scatter.ts';
+import { topK } from './select.ts';
+import { reshape } from './view.ts';
+
+// ---- running sums and products ----------------------------------------------------------------------------------------------
+
+/** Each element with all before it along `axis`, in log2(n) passes (Hillis and Steele 1986): a fixed order, so bits repeat. */
+function scan(x: Tensor, axis: number, combine: (a: Tensor, b: Tensor) => Tensor, neutral: number): Tensor {
+  const n = x.shape[axis] as number;
+  let y = x;
+  for (let d = 1; d < n; d *= 2) {
+    const padding = x.shape.map((_, i): [number, number] => [i === axis ? d : 0, 0]);
+    y = combine(y, pad(narrow(y, axis, 0, n - d), padding, { value: neutral }));
+  }
+  return y;
+}
+
+/** What sums are kept in: f32 for 16-bit floats, i32 for whole numbers and bools. */
+const wide = (x: Tensor): Tensor => cast(x, isFloat(x.dtype) ? (x.dtype === 'f64' ? 'f64' : 'f32') : 'i32');
+
+/** Running sums along `axis` (default: the last). Whole numbers and bools add up to i32; 16-bit floats are summed in f32. */
+export function cumsum(x: Tensor, options: AlongOptions = {}): Tensor {
+  checkTensor('cumsum', x);
+  checkOptions('cumsum', options, ['axis']);
+  const axis = checkAxis('cumsum', options.axis ?? -1, x.ndim);
+  const sums = bind({ grad: false }, () => scan(wide(x.detach()), axis, add, 0));
+  const made = isFloat(x.dtype) ? cast(sums, x.dtype) : sums;
+  const out = made.storage === x.storage ? made.alias() : made;
+  // an element is in every sum from its own on
+  if (isFloat(x.dtype)) record('cumsum', [x], [out], [], ([g]) => [flip(cumsum(flip(g as Tensor, axis), { axis }), axis)]);
+  return out;
+}
+
+/** Running products along `axis` (default: the last). The gradient is right at zeros; it keeps log2(n) times x. */
+export function cumprod(x: Tensor, options: AlongOptions = {}): Tensor {
+  checkTensor('cumprod', x);
+  checkOptions('cumprod', options, ['axis']);
+  const axis = checkAxis('cumprod', options.axis ?? -1, x.ndim);
+  const products = scan(wide(reshape(x, x.shape)), axis, mul, 1);
+  return isFloat(x.dtype) ? cast(products, x.dtype) : products;
+}
+
+// ---- order ------------------------------------------------------------------------------------------------------------------
+
+export interface SortOptions extends AlongOptions {
+  /** The largest first. Default false. */
+  descending?: boolean;
+}
+/**
+ * Elements along `axis` (default: the last) in order, and the i32 places they came from. Stable; NaN counts as larger than every number. A GPU
+ * compares all pairs of a row: it is meant for rows of some thousands.
+ */
+export const sort = (x: Tensor, options: SortOptions = {}): { values: Tensor; indices: Tensor } => sorted('sort', x, options);
+/** The i32 places of elements along `axis` (default: the last) in order: `sort`'s indices. */
+export const argsort = (x: Tensor, options: SortOptions = {}): Tensor => sorted('argsort', x, options).indices;
+
+function sorted(op: string, x: Tensor, options: SortOptions): { values: Tensor; indices: Tensor } {
+  checkTensor(op, x);
+  checkOptions(op, options, ['axis', 'descending']);
+  const axis = checkAxis(op, options.axis ?? -1, x.ndim);
+  return topK(op === 'sort' ? x : x.detach(), x.shape[axis] as number, { axis, largest: !!options.descending });
+}
+
+/**
+ * The different elements of x in order [n]; for each element of x the place of its value among them (`inverse`, i32, x's shape); and how often
+ * each comes (`counts`, i32 [n]). Waits for x, since the size of the result is in it, and sorts on the host. NaN differs from NaN, and stands last.
+ */
+export async function unique(x: Tensor): Promise<{ values: Tensor; inverse: Tensor; counts: Tensor }> {
+  checkTensor('unique', x);
+  const { dtype, shape, device } = x;
+  const data = await x.data();
+  const order = new Uint32Array(data.length).map((_, i) => i);
+  const at = (i: number) => data[i] as number;
+  const last = (v: number) => +Number.isNaN(v);
+  order.sort((i, j) => last(at(i)) - last(at(j)) || at(i) - at(j) || i - j);
+  const inverse = new Int32Array(data.length);
+  const [found, counts]: [number[], number[]] = [[], []];
+  for (const i of order) {
+    if (found.length === 0 || at(i) !== found[found.length - 1]) {
+      found.push(at(i));
+      counts.push(0);
+    }
+    inverse[i] = found.length - 1;
+    counts[found.length - 1] = (counts[found.length - 1] as number) + 1;
+  }
+  const held = dtype === 'f16' || dtype === 'bf16' ? 'f32' : dtype;
+  const values = hostArray(held, found.length);
+  values.set(found);
+  return {
+    values: cast(fromHost(values, [found.length], held, device), dtype),
+    inverse: fromHost(inverse, shape, 'i32', device),
+    counts: fromHost(Int32Array.from(counts), [counts.length], 'i32', device),
+  };
+}
+
+declare module '../tensor/tensor.ts' {
+  interface Tensor {
+    cumsum(options?: AlongOptions): Tensor;
+    cumprod(options?: AlongOptions): Tensor;
+    /** In order along an axis (default: the last), and the places. */
+    sort(options?: SortOptions): { values: Tensor; indices: Tensor };
+    argsort(options?: SortOptions): Tensor;
+    /** The different elements, in order. Waits for the tensor. */
+    unique(): Promise<{ values: Tensor; inverse: Tensor; counts: Tensor }>;
+  }
+}
+attach({ cumsum, cumprod, sort, argsort, unique });
