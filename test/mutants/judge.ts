@@ -99,9 +99,20 @@ export interface Suspect {
   ptx: string;
   tests: readonly number[] | RegExp;
 }
-/** The tests that launch a kernel, the quickest first, up to the budget. */
+/** Tests of one kind: their names differ in numbers and dtypes. */
+const kindOf = (name: string): string => name.replace(/\d+/g, '').replace(/\b(bf|f|i|u)\b/g, '');
+/** The tests that launch a kernel, up to the budget: the quickest of every kind, then the next of every kind, the quickest first. */
 export function quickest(tests: readonly TestRun[], kernel: string): number[] {
-  const hit = tests.flatMap((t, i) => (t.kernels.includes(kernel) ? [{ i, ms: t.ms }] : [])).sort((a, b) => a.ms - b.ms);
+  const nth = new Map<string, number>();
+  const hit = tests
+    .flatMap(({ name, ms, kernels }, i) => (kernels.includes(kernel) ? [{ i, ms, kind: kindOf(name) }] : []))
+    .sort((a, b) => a.ms - b.ms)
+    .map((t) => {
+      const turn = nth.get(t.kind) ?? 0;
+      nth.set(t.kind, turn + 1);
+      return { ...t, turn };
+    })
+    .sort((a, b) => a.turn - b.turn || a.ms - b.ms);
   let spent = 0;
   return hit.flatMap(({ i, ms }) => {
     spent += ms;

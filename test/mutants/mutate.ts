@@ -139,16 +139,93 @@ const rules: Rule[] = [
   (text, name) => (/^selp\./.test(name) ? [['select', text.replace(/ (\S+), (\S+), (%p\d+);$/, ' $2, $1, $3;')]] : []),
 ];
 
+/**
+ * Lines that are not the author's, or where a fault changes no result, whatever the data:
+ *
+ *  * A 64-bit division of the compiler's: where both operands fit into 32 bits it divides those, else all 64, with the same quotient.
+ *  * Logarithm, power and hyperbolic tangent of NVIDIA's library: subnormal arguments are scaled up, log 0 is -infinity, and at the place where two
+ *    approximations meet both are good. The library's numbers tell it: no source of ours has them.
+ *  * A pointer, or an offset added to one, of which nothing is asked but whether it is null.
+ */
+export function immune(lines: readonly string[], kernel: string): Set<number> {
+  const [from, to] = bodyOf(lines, kernel);
+  const found = new Set<number>();
+  const users = new Map<string, number[]>();
+  const text = (line: number) => (lines[line] as string).trim();
+  for (let line = from + 1; line < to; line++)
+    for (const r of new Set(registers(text(line)))) users.set(r, [...(users.get(r) ?? []), line]);
+  /** The lines that read what `line` makes. */
+  const readers = (line: number, made: string) => (users.get(made) ?? []).filter((user) => user !== line);
+  for (let line = from + 1; line < to; line++) {
+    const here = text(line);
+    const high = /^and\.b64\s+(%rd\d+), %rd\d+, -4294967296;/.exec(here)?.[1];
+    if (high)
+      for (const compare of readers(line, high)) {
+        found.add(compare);
+        for (const branch of readers(compare, registers(text(compare))[0] as string)) found.add(branch);
+      }
+    if (libraryNumber.test(here)) found.add(line);
+    const scaled = /^setp\.lt\.f32\s+(%p\d+), %f\d+, 0f00800000;/.exec(here)?.[1];
+    for (const choice of scaled ? readers(line, scaled) : []) found.add(choice);
+    const zero = /^setp\.eq\.f32\s+(%p\d+), %f\d+, 0f00000000;/.exec(here)?.[1];
+    for (const choice of zero ? readers(line, zero) : []) if (/^selp\.f32.*, 0fFF800000, /.test(text(choice))) found.add(choice);
+  }
+  const onlyForNull = (made: string, line: number, depth = 0): boolean =>
+    readers(line, made).length > 0 &&
+    readers(line, made).every((user) => {
+      const what = text(user);
+      if (/^setp\.(eq|ne)\.s64\s+%p\d+, %rd\d+, 0;/.test(what)) return true;
+      const next = /^(?:add\.s64|mov\.u64|cvta\.\S+)\s+(%rd\d+),/.exec(what)?.[1];
+      // Made anew elsewhere: `mov 0` on the path where there is none.
+      if (next === made) return /, 0;$/.test(what);
+      return next !== undefined && depth < 8 && onlyForNull(next, user, depth + 1);
+    });
+  for (let line = from + 1; line < to; line++) {
+    const made = /^(?:add|shl|mul\.lo)\.[sb]64\s+(%rd\d+),/.exec(text(line))?.[1];
+    if (made && onlyForNull(made, line)) found.add(line);
+  }
+  return found;
+}
+/**
+ * 2^-126 and the powers of two that subnormal numbers are scaled by, and what their logarithms are then corrected by; 0.6 and 9.01, between which tanh
+ * is of exponentials; 152, beyond which a power of two overflows.
+ */
+const libraryNumber = /\b0f(00800000|4B000000|4B800000|C1B80000|C1C00000|3F19999A|41102CB4|43180000)\b/;
+
+/**
+ * Comparisons in which equality gives the same either way: `first < n ? ceil((n - first) / step) : 0` and `first < n ? n - first : 0` are 0
+ * where first is n.
+ */
+function sameWhereEqual(lines: readonly string[], line: number): boolean {
+  const [, p, a, b] = /^setp\.(?:lt|ge)\.s64\s+(%p\d+), (%rd\d+), (%rd\d+);/.exec(lines[line]?.trim() ?? '') ?? [];
+  if (!p) return false;
+  const next = lines
+    .slice(line + 1, line + 12)
+    .map((l) => l.trim())
+    .filter((l) => l && !/^(\.|\/\/|\$)/.test(l));
+  const left = /^sub\.s64\s+(%rd\d+), (%rd\d+), (%rd\d+);/;
+  const [, difference, whole, taken] = next.map((l) => left.exec(l)).find((m) => m) ?? [];
+  if (!difference || taken !== a) return false;
+  if (whole === b) return next.some((l) => new RegExp(`^selp\\.b64\\s+%rd\\d+, ${difference}, 0, ${p};`).test(l));
+  // n + step - 1 - first
+  const less = next.find((l) => new RegExp(`^add\\.s64\\s+${whole}, %rd\\d+, -1;`).test(l));
+  const sum = less && registers(less)[1];
+  return next.some((l) => new RegExp(`^add\\.s64\\s+${sum}, ${b}, %rd\\d+;`).test(l));
+}
+
 /** Everything that can be done to one kernel. */
 export function mutationsOf(lines: readonly string[], kernel: string): Mutation[] {
   const [from, to] = bodyOf(lines, kernel);
   const found: Mutation[] = [];
+  const spared = immune(lines, kernel);
   for (let line = from + 1; line < to; line++) {
     const text = (lines[line] as string).trim();
-    if (!text || /^(\.|\/\/|\$|[{})])/.test(text)) continue;
+    if (!text || /^(\.|\/\/|\$|[{})])/.test(text) || spared.has(line)) continue;
     const name = (/^(?:@!?%p\d+\s+)?([a-z][\w.:]*)/.exec(text)?.[1] ?? '').trim();
     for (const rule of rules)
-      for (const [kind, changed] of rule(text, name)) if (changed !== text) found.push({ class: kind, line, to: changed });
+      for (const [kind, changed] of rule(text, name))
+        if (changed !== text && !(kind === 'guard' && sameWhereEqual(lines, line)))
+          found.push({ class: kind, line, to: changed });
   }
   return found;
 }
