@@ -177,6 +177,7 @@ void Stream::performTimed(const Call& call) {
 void Stream::beginProfile(std::shared_ptr<Profile> profile) {
   engine_->finish();
   profile->base = engine_->mark();
+  engine_->finish();  // a mark that the device reaches late would put every call before its queueing
   profile->started = nanoseconds();
   profile_ = std::move(profile);
 }
