@@ -66,7 +66,8 @@ export { type EmbeddingOptions, embedding } from './ops/embedding.ts';
 export { type EmbeddingBagOptions, embeddingBag } from './ops/embedding-bag.ts';
 export { type FeedForwardOptions, feedForward } from './ops/feedforward.ts';
 export { broadcastTo, concat, flip, narrow, pad, permute, split, stack, transpose } from './ops/index.ts';
-export { at, type Index, maskedSelect, setAt, withAt } from './ops/indexing.ts';
+export { at, type Index, maskedSelect } from './ops/indexing.ts';
+export { setAt, withAt } from './ops/indexing-write.ts';
 export { type InterpolateOptions, interpolate } from './ops/interpolate.ts';
 export { type LinearOptions, linear } from './ops/linear.ts';
 export { all, any, countNonzero, isfinite, isinf, isnan, logicalAnd, logicalNot, logicalOr, logicalXor } from './ops/logic.ts';
@@ -139,7 +140,7 @@ export {
   type VarianceOptions,
   variance,
 } from './ops/reduce.ts';
-export { argsort, cumprod, cumsum, type SortOptions, sort, unique } from './ops/scan.ts';
+export { argsort, cumprod, cumsum, type SortOptions, sort, type UniqueOptions, unique } from './ops/scan.ts';
 export { type AlongOptions, indexSelect, maskedFill, scatter, scatterAdd, takeAlongAxis } from './ops/scatter.ts';
 export { gather, type TopKOptions, topK, where } from './ops/select.ts';
 export { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.ts';

@@ -5,12 +5,12 @@ import {
   type DeviceName,
   data,
   device,
+  generate,
   losses,
   manualSeed,
   monitor,
   noGrad,
   optim,
-  PhiloxStream,
   type Precision,
   Stepper,
   schedule,
@@ -53,7 +53,7 @@ const { values: args } = parseArgs({
 
 const block = 64;
 
-/** Loss over a fixed number of held-out windows, and samples per character at temperature 0.8. */
+/** Loss over a fixed number of held-out windows. */
 async function validate(model: Gpt, loader: data.Loader): Promise<number> {
   let sum = 0;
   let count = 0;
@@ -69,27 +69,6 @@ async function validate(model: Gpt, loader: data.Loader): Promise<number> {
     count += rows;
   }
   return sum / count;
-}
-
-async function speak(model: Gpt, text: data.CharTokens, prompt: string, length: number, seed: number): Promise<string> {
-  const tokens = [...text.encode(prompt)];
-  const random = new PhiloxStream(seed, 'sample', 0);
-  for (let i = 0; i < length; i++) {
-    const context = tokens.slice(-block);
-    const { read } = scope(() =>
-      noGrad(() => ({ read: model.forward(tensor(Int32Array.from(context), { shape: [1, context.length] })).data() })),
-    );
-    const logits = await read;
-    const last = Array.from(logits.subarray(logits.length - text.vocabulary.length), (v) => v / 0.8);
-    const most = Math.max(...last);
-    const weights = last.map((v) => Math.exp(v - most));
-    const u = random.uniform() * weights.reduce((sum, w) => sum + w, 0);
-    let below = 0;
-    let token = 0;
-    while (token < weights.length - 1 && below + (weights[token] as number) <= u) below += weights[token++] as number;
-    tokens.push(token);
-  }
-  return text.decode(tokens);
 }
 
 async function main(): Promise<void> {
@@ -151,8 +130,9 @@ async function main(): Promise<void> {
       bar.log(`step ${r.step}: held-out loss ${(await validate(model, validation)).toFixed(4)}`);
   }
   bar.finish();
+  const speech = { maxNewTokens: Number(args.characters), temperature: 0.8, contextLength: block, seed };
   for (const prompt of ['The state of our Union', 'My fellow Americans, '])
-    console.log(`\n${await speak(model, text, prompt, Number(args.characters), seed)}\n`);
+    console.log(`\n${text.decode(await generate(model, text.encode(prompt), speech))}\n`);
 }
 
 await main();

@@ -40,11 +40,13 @@ export class Gpt extends nn.Module {
     for (const [name, p] of this.namedParameters()) if (name.endsWith('bias')) nn.assign(p, nn.init.zeros(p.shape));
   }
 
-  /** Tokens i32 [B, T] to logits [B, T, vocabulary]. */
-  forward(tokens: Tensor): Tensor {
-    const positions = arange(tokens.shape[1] as number);
+  /** Tokens i32 [B, T] to logits [B, T, vocabulary]; with a cache, they follow those that it holds. */
+  forward(tokens: Tensor, cache?: nn.KVCache): Tensor {
+    const from = cache?.length ?? 0;
+    const positions = arange(from, from + (tokens.shape[1] as number));
     let x = this.drop.forward(this.wte.forward(tokens).add(this.wpe.forward(positions)));
-    for (const block of this.blocks) x = this.checkpoint ? checkpoint((x) => block.forward(x), x) : block.forward(x);
+    for (const block of this.blocks)
+      x = this.checkpoint && !cache ? checkpoint((x) => block.forward(x), x) : block.forward(x, { cache });
     return linear(this.lnF.forward(x), this.wte.weight);
   }
 }

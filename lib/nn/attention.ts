@@ -8,6 +8,7 @@ import { checkApproximate, gelu } from '../ops/unary.ts';
 import { show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { Dropout } from './dropout.ts';
+import { cachedAttention, checkCache, type KVCache } from './kv-cache.ts';
 import { checkCount, Linear } from './linear.ts';
 import { Module } from './module.ts';
 import { LayerNorm } from './norm.ts';
@@ -43,8 +44,10 @@ class SelfAttention extends Module {
     this.causal = causal;
   }
   /** With `residual`, the sum happens inside the last product's pass. */
-  forward(x: Tensor, residual?: Tensor): Tensor {
-    const y = packedAttention(this.qkv.forward(x), { heads: this.heads, causal: this.causal });
+  forward(x: Tensor, residual?: Tensor, cache?: KVCache | null): Tensor {
+    const { heads, causal } = this;
+    const qkv = this.qkv.forward(x);
+    const y = cache ? cachedAttention(this, qkv, heads, causal, cache) : packedAttention(qkv, { heads, causal });
     if (residual && plain(this.proj)) return linear(y, this.proj.weight, this.proj.bias, { residual });
     return residual ? add(residual, this.proj.forward(y)) : this.proj.forward(y);
   }
@@ -102,15 +105,18 @@ export class TransformerBlock extends Module {
     this.attnDropout = new Dropout(options.dropout ?? 0.1);
     this.mlpDropout = new Dropout(options.dropout ?? 0.1);
   }
-  forward(x: Tensor): Tensor {
+  /** `cache`: attend to what it holds too, and add this pass's keys to it. */
+  forward(x: Tensor, options: { cache?: KVCache | null | undefined } = {}): Tensor {
     checkInput('TransformerBlock', x, this.embedDim);
-    const a = join(x, this.attn, this.ln1.forward(x), this.attnDropout);
-    return join(a, this.mlp, this.ln2.forward(a), this.mlpDropout);
+    checkOptions('TransformerBlock', options, ['cache']);
+    const cache = checkCache('TransformerBlock', options.cache);
+    const a = join(x, (y, residual) => this.attn.forward(y, residual, cache), this.ln1.forward(x), this.attnDropout);
+    return join(a, (y, residual) => this.mlp.forward(y, residual), this.ln2.forward(a), this.mlpDropout);
   }
 }
 
 /** x + dropout(part(y)). */
-function join(x: Tensor, part: SelfAttention | FeedForward, y: Tensor, dropout: Dropout): Tensor {
-  if (dropout.training && dropout.p > 0) return add(x, dropout.forward(part.forward(y)));
-  return part.forward(y, x);
+function join(x: Tensor, part: (y: Tensor, residual?: Tensor) => Tensor, y: Tensor, dropout: Dropout): Tensor {
+  if (dropout.training && dropout.p > 0) return add(x, dropout.forward(part(y)));
+  return part(y, x);
 }

@@ -29,6 +29,7 @@ export { GLU, LogSoftmax, PReLU, Softmax, SwiGLU } from './gated.ts';
 export type { BackwardHook, ForwardHook, ForwardPreHook } from './hooks.ts';
 export * as init from './init.ts';
 export { InstanceNorm1d, InstanceNorm2d } from './instance-norm.ts';
+export { KVCache } from './kv-cache.ts';
 export { Embedding, Flatten, Identity, Linear } from './linear.ts';
 export { type ApplyLoRAOptions, applyLoRA, LoRALinear, type LoRAOptions } from './lora.ts';
 export { assign, Buffer, Module, type StateDict } from './module.ts';
@@ -44,6 +45,7 @@ export {
   MaxPool1d,
   PixelShuffle,
   PixelUnshuffle,
+  Upsample,
 } from './pool.ts';
 export { RotaryPositions, SinusoidalPositions } from './positions.ts';
 export { GRU, LSTM, type RecurrentInputs, type RecurrentLayerOptions, RNN } from './recurrent.ts';

@@ -10,6 +10,7 @@ import { isFloat } from '../tensor/dtype.ts';
 import { show } from '../tensor/shape.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 import * as init from './init.ts';
+import { cachedAttention, checkCache, type KVCache } from './kv-cache.ts';
 import { checkCount, Linear } from './linear.ts';
 import { Module } from './module.ts';
 
@@ -33,6 +34,8 @@ export interface AttendOptions {
    * [Tq, Tk], [B heads, Tq, Tk], or broadcastable to [B, heads, Tq, Tk].
    */
   attnMask?: Tensor | null;
+  /** Self-attention attends to what it holds too, and adds this pass's keys to it. Not together with masks. */
+  cache?: KVCache | null;
 }
 
 let made = 0;
@@ -84,11 +87,13 @@ export class MultiheadAttention extends Module {
   forward(query: Tensor, key?: Tensor | AttendOptions, value?: Tensor | AttendOptions, options: AttendOptions = {}): Tensor {
     const where = 'MultiheadAttention';
     const given = [key, value, options].find((o) => o !== undefined && !(o instanceof Tensor)) as AttendOptions;
-    checkOptions(where, given, ['keyPaddingMask', 'attnMask']);
+    checkOptions(where, given, ['keyPaddingMask', 'attnMask', 'cache']);
     const k = key instanceof Tensor ? key : query;
     const v = value instanceof Tensor ? value : k;
     this.#check(where, query, k, v);
     checkDevice(where, query, k, v, given.keyPaddingMask, given.attnMask);
+    const cache = checkCache(where, given.cache);
+    if (cache) return this.#cached(where, query, k === query && v === query, given, cache);
     const [batch, tq] = query.shape as [number, number];
     const tk = k.shape[1] as number;
     const padding = given.keyPaddingMask ? fromPadding(where, given.keyPaddingMask, batch, tk) : null;
@@ -108,6 +113,15 @@ export class MultiheadAttention extends Module {
     }
     const [a, b, c] = this.#project(query, k, v);
     return this.#joined(attention(a, b, c, { causal, mask, dropout }), batch, tq);
+  }
+
+  #cached(where: string, x: Tensor, self: boolean, given: AttendOptions, cache: KVCache): Tensor {
+    if (!self || !this.inProjWeight || given.attnMask || given.keyPaddingMask)
+      throw new ConfigError(
+        `${where}: a cache is for self-attention without masks; cross-attention's keys stay the same, so compute them once.`,
+      );
+    const qkv = linear(x, this.inProjWeight, this.inProjBias);
+    return this.outProj.forward(cachedAttention(this, qkv, this.numHeads, this.causal, cache));
   }
 
   #check(where: string, q: Tensor, k: Tensor, v: Tensor): void {

@@ -1,5 +1,6 @@
 import { checkOptions } from '../native/errors.ts';
 import { single } from '../ops/conv-nd.ts';
+import { checkInterpolate, type InterpolateOptions, interpolate } from '../ops/interpolate.ts';
 import {
   adaptiveAvgPool1d,
   adaptiveAvgPool2d,
@@ -112,5 +113,18 @@ export class PixelShuffle extends Pixels {
 export class PixelUnshuffle extends Pixels {
   forward(x: Tensor): Tensor {
     return pixelUnshuffle(x, this.factor);
+  }
+}
+
+/** Pictures [N, C, H, W] or rows [N, C, W] enlarged or reduced: `interpolate` with its options as a layer. */
+export class Upsample extends Module {
+  readonly options: InterpolateOptions;
+  constructor(options: InterpolateOptions) {
+    super();
+    checkInterpolate('Upsample', options);
+    this.options = { ...options };
+  }
+  forward(x: Tensor): Tensor {
+    return interpolate(x, this.options);
   }
 }

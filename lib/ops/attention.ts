@@ -1,5 +1,5 @@
-import { ConfigError, checkOptions, DTypeError, describe, ShapeError } from '../native/errors.ts';
-import { type Draw, firstElement, nextDraw } from '../tensor/context.ts';
+import { ConfigError, checkOptions, DTypeError, describe, GraphError, ShapeError } from '../native/errors.ts';
+import { current, type Draw, firstElement, nextDraw } from '../tensor/context.ts';
 import { type Shape, show } from '../tensor/shape.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import {
@@ -29,9 +29,11 @@ export interface AttentionOptions {
   scale?: number;
   /** Probability with which each attention weight is dropped (the rest grow by 1 / (1 - p)); with the place of its random numbers, or the next one. */
   dropout?: number | { p: number; draw: Draw };
+  /** How many rows of k and v count, from the first: for buffers that fill, as a KVCache's. Default: all. Without gradients for k and v. */
+  keyLength?: number;
 }
 
-export interface PackedAttentionOptions extends AttentionOptions {
+export interface PackedAttentionOptions extends Omit<AttentionOptions, 'keyLength'> {
   /** Query heads. */
   heads: number;
   /** Key and value heads; `heads` must be a multiple. Default: `heads`. */
@@ -148,9 +150,10 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   ] as const)
     checkRank(op, checkFloat(op, x, name), 4, layout, name);
   checkDevice(op, q, k, v, options?.mask);
-  checkOptions(op, options, known);
+  checkOptions(op, options, [...known, 'keyLength']);
   const [batch, heads, tq, d] = q.shape as [number, number, number, number];
-  const [, kvHeads, tk] = k.shape as [number, number, number, number];
+  const [, kvHeads, capacity] = k.shape as [number, number, number, number];
+  const tk = checkKeyLength(op, options.keyLength, k, v);
   if (k.shape[0] !== batch || k.shape[3] !== d)
     throw new ShapeError(`${op}: q ${show(q.shape)} and k ${show(k.shape)} must agree in B and D; both are ${layout}`);
   if (v.shape.some((n, i) => n !== k.shape[i]))
@@ -162,10 +165,20 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   if (a.dtype !== b.dtype || a.dtype !== c.dtype)
     throw new DTypeError(`${op}: q, k and v are ${a.dtype}, ${b.dtype} and ${c.dtype}. Convert them to one: k.to('${a.dtype}').`);
   const rows = (h: number, t: number): Strides => [0, h * t * d, t * d, d];
-  const [mine, theirs] = [rows(heads, tq), rows(kvHeads, tk)];
+  const [mine, theirs] = [rows(heads, tq), rows(kvHeads, capacity)];
   const plan: Plan = { batch, heads, kvHeads, tq, tk, d, q: mine, k: theirs, v: theirs, out: mine };
   const { attrs, mask } = prepare(op, plan, options);
   return attend(op, operands, mask, attrs, plan, q.shape);
+}
+
+function checkKeyLength(op: string, given: number | undefined, k: Tensor, v: Tensor): number {
+  const capacity = k.shape[2] as number;
+  if (given === undefined) return capacity;
+  if (!Number.isSafeInteger(given) || given < 0 || given > capacity)
+    throw new ConfigError(`${op}: keyLength must be a whole number from 0 to ${capacity}, the rows of k, got ${describe(given)}`);
+  if (current().grad && (k.tracked || v.tracked))
+    throw new GraphError(`${op}: with keyLength no gradients flow to k and v. Use noGrad(), or k.narrow(2, 0, ${given}).`);
+  return given;
 }
 
 const checkHeads = (value: unknown, name: string): number => {

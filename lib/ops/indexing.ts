@@ -1,11 +1,11 @@
-import { DTypeError, GraphError, ShapeError } from '../native/errors.ts';
-import { bind, current } from '../tensor/context.ts';
+import { DTypeError, ShapeError } from '../native/errors.ts';
+import { bind } from '../tensor/context.ts';
 import { fromHost } from '../tensor/create.ts';
-import { checkFits, isFloat } from '../tensor/dtype.ts';
+import { isFloat } from '../tensor/dtype.ts';
 import { broadcastShapes, type Shape, sameShape, show, sizeOf } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
 import { add, ge, lt, mul } from './binary.ts';
-import { attach, cast, checkDevice, checkTensor, dense, filled, record, unwritten } from './define.ts';
+import { attach, checkDevice, checkTensor, dense, filled, record, unwritten } from './define.ts';
 import { embedding } from './embedding.ts';
 import { broadcastTo, permute, strided, type Walk, whole } from './index.ts';
 import { type HostIndex, type Index, type Part, parseIndex } from './indexing-parse.ts';
@@ -15,7 +15,7 @@ import { reshape } from './view.ts';
 export type { Index } from './indexing-parse.ts';
 
 /** The block that numbers, slices and new dimensions pick of a contiguous tensor; dimensions with lists stay whole. */
-function blockOf(shape: Shape, parts: readonly Part[]): { walk: Walk; shape: number[] } {
+export function blockOf(shape: Shape, parts: readonly Part[]): { walk: Walk; shape: number[] } {
   let offset = 0;
   const [strides, dims]: [number[], number[]] = [[], []];
   let step = sizeOf(shape);
@@ -141,68 +141,6 @@ export function at(x: Tensor, ...index: Index[]): Tensor {
   return lists(y, axes, many, together ? parts.slice(0, from).length : 0);
 }
 
-/** `value` (a number, or a tensor that broadcasts) as a tensor of `shape` and of x's dtype. */
-function filling(op: string, x: Tensor, value: Tensor | number, shape: Shape): Tensor {
-  if (typeof value === 'number') {
-    checkFits(op, value, x.dtype);
-    return filled(shape, value, x.dtype, x);
-  }
-  checkDevice(op, x, checkTensor(op, value, 'value'));
-  if (isFloat(value.dtype) && !isFloat(x.dtype))
-    throw new DTypeError(`${op}: ${value.dtype} values do not go into ${x.dtype}. Convert them: value.to('${x.dtype}').`);
-  if (value.ndim > shape.length || !sameShape(broadcastShapes(op, value.shape, shape), shape))
-    throw new ShapeError(`${op}: a value of ${show(value.shape)} does not broadcast to what the index picks, ${show(shape)}`);
-  return dense(cast(broadcastTo(value, shape), x.dtype));
-}
-
-function basic(op: string, x: Tensor, index: readonly Index[]): { walk: Walk; shape: number[] } {
-  const parts = parseIndex(op, x.shape, index);
-  if (parts.some((p) => p.kind === 'list'))
-    throw new ShapeError(`${op}: takes numbers, slices, '...' and null; for lists of places use where(mask, value, x)`);
-  return blockOf(x.shape, parts);
-}
-
-/** x with `value` where the index (numbers, slices, '...', null) points. A copy, with gradients for both. */
-export function withAt(x: Tensor, value: Tensor | number, ...index: Index[]): Tensor {
-  const from = dense(checkTensor('withAt', x));
-  const { walk, shape } = basic('withAt', from, index);
-  const filler = filling('withAt', from, value, shape);
-  const all = whole(from.shape, 'contiguous');
-  const out = unwritten(from.shape, from.dtype, from.device);
-  strided(from, all, out, all, from.shape);
-  const inside = whole(shape, 'contiguous');
-  strided(filler, inside, out, walk, shape);
-  record('withAt', [from, filler], [out], [], ([grad], _, back) => {
-    const g = dense(grad as Tensor);
-    let dx: Tensor | null = null;
-    if (back.needs(0)) {
-      dx = unwritten(g.shape, g.dtype, g.device);
-      strided(g, all, dx, all, g.shape);
-      strided(filled(shape, 0, g.dtype, g), inside, dx, walk, shape);
-    }
-    const dv = back.needs(1) ? strided(g, walk, unwritten(shape, g.dtype, g.device), inside, shape) : null;
-    return [dx, dv];
-  });
-  return out;
-}
-
-/**
- * Writes `value` where the index (numbers, slices, '...', null) points, in x's own memory. Off the tape: for gradients use `withAt`, which copies.
- * @throws GraphError where x or value is part of a computation that gradients flow through
- */
-export function setAt(x: Tensor, value: Tensor | number, ...index: Index[]): Tensor {
-  checkTensor('setAt', x);
-  if (current().grad && (x.tracked || (value instanceof Tensor && value.tracked)))
-    throw new GraphError(
-      'setAt: gradients flow through this tensor or the value, and writing would break them. Use x.withAt(value, ...), or noGrad().',
-    );
-  if (x.format !== 'contiguous') throw new ShapeError('setAt: the tensor is channelsLast in memory. Take x.contiguous() first.');
-  const { walk, shape } = basic('setAt', x, index);
-  strided(filling('setAt', x, value, shape).detach(), whole(shape, 'contiguous'), x, walk, shape);
-  x.storage.version++;
-  return x;
-}
-
 /**
  * The elements of `x` where `mask` (bool, of x's shape or its first dimensions) is true, in order: [count, ...]. Waits for the mask, since the
  * result's size is in it; gradients flow.
@@ -227,12 +165,8 @@ declare module '../tensor/tensor.ts' {
   interface Tensor {
     /** NumPy's indexing: numbers, slices ('1:5', '::-1'), '...', null, lists, i32 tensors. A copy. */
     at(...index: Index[]): Tensor;
-    /** A copy with `value` where the index points. */
-    withAt(value: Tensor | number, ...index: Index[]): Tensor;
-    /** Writes `value` where the index points; off the tape. */
-    setAt(value: Tensor | number, ...index: Index[]): Tensor;
     /** The elements where a bool mask is true. Waits for the mask. */
     maskedSelect(mask: Tensor): Promise<Tensor>;
   }
 }
-attach({ at, withAt, setAt, maskedSelect });
+attach({ at, maskedSelect });

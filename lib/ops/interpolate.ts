@@ -27,10 +27,26 @@ interface Side {
   step: number;
 }
 
-function sidesOf(x: Tensor, options: InterpolateOptions): Side[] {
-  const { size, scaleFactor } = options ?? {};
+/** What can be said of the options before there is a picture. */
+export function checkInterpolate(where: string, options: InterpolateOptions): void {
+  checkOptions(where, options, ['size', 'scaleFactor', 'mode', 'alignCorners']);
+  const { size, scaleFactor, mode = 'nearest', alignCorners } = options ?? {};
   if ((size === undefined) === (scaleFactor === undefined))
-    throw new ConfigError('interpolate: give size or scaleFactor, and not both');
+    throw new ConfigError(`${where}: give size or scaleFactor, and not both`);
+  const given = size ?? scaleFactor;
+  const right = (v: unknown) =>
+    typeof v === 'number' && v > 0 && v < Number.POSITIVE_INFINITY && (size === undefined || v % 1 === 0);
+  if (!(Array.isArray(given) ? given.every(right) : right(given)))
+    throw new ConfigError(
+      `${where}: ${size === undefined ? 'scaleFactor must be a number above 0' : 'size must be a whole number from 1'}, or one for each side, got ${describe(given)}`,
+    );
+  if (!['nearest', 'linear', 'bilinear'].includes(mode))
+    throw new ConfigError(`${where}: mode must be 'nearest', 'linear' or 'bilinear', got ${describe(mode)}`);
+  if (mode === 'nearest' && alignCorners !== undefined) throw new ConfigError(`${where}: alignCorners is not for mode 'nearest'`);
+}
+
+function sidesOf(x: Tensor, options: InterpolateOptions): Side[] {
+  const { size, scaleFactor } = options;
   const sides = x.shape.slice(2);
   const given = size ?? scaleFactor;
   const list = typeof given === 'number' ? sides.map(() => given) : (given as readonly number[]);
@@ -81,15 +97,13 @@ function linearly(x: Tensor, side: Side, corners: boolean): Tensor {
  */
 export function interpolate(x: Tensor, options: InterpolateOptions): Tensor {
   checkFloat('interpolate', x);
-  checkOptions('interpolate', options, ['size', 'scaleFactor', 'mode', 'alignCorners']);
+  checkInterpolate('interpolate', options);
   if (x.ndim !== 3 && x.ndim !== 4)
     throw new ShapeError(`interpolate: x must be [N, C, H, W] or [N, C, W], got ${show(x.shape)}`);
-  const { mode = 'nearest', alignCorners } = options ?? {};
+  const { mode = 'nearest', alignCorners } = options;
   const linear = x.ndim === 3 ? 'linear' : 'bilinear';
   if (mode !== 'nearest' && mode !== linear)
     throw new ConfigError(`interpolate: mode must be 'nearest' or '${linear}' for ${x.ndim} dimensions, got ${describe(mode)}`);
-  if (mode === 'nearest' && alignCorners !== undefined)
-    throw new ConfigError("interpolate: alignCorners is not for mode 'nearest'");
   const sides = sidesOf(x, options);
   const own = reshape(x, x.shape);
   if (mode === 'nearest') return sides.reduce(nearest, own);

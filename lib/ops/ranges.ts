@@ -4,7 +4,7 @@ import { checkDType, isFloat } from '../tensor/dtype.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type CreateOptions, constant } from './create.ts';
 import { checkNumber } from './define.ts';
-import { setAt } from './indexing.ts';
+import { setAt } from './indexing-write.ts';
 import { reshape } from './view.ts';
 
 const MOST = 2 ** 31 - 1;

@@ -2,12 +2,12 @@ import { checkOptions } from '../native/errors.ts';
 import { bind } from '../tensor/context.ts';
 import { fromHost } from '../tensor/create.ts';
 import { isFloat } from '../tensor/dtype.ts';
-import { checkAxis } from '../tensor/shape.ts';
-import { hostArray, type Tensor } from '../tensor/tensor.ts';
+import { checkAxis, sizeOf } from '../tensor/shape.ts';
+import type { Tensor } from '../tensor/tensor.ts';
 import { add, mul } from './binary.ts';
 import { attach, cast, checkTensor, record } from './define.ts';
 import { flip, narrow, pad } from './index.ts';
-import type { AlongOptions } from './scatter.ts';
+import { type AlongOptions, indexSelect } from './scatter.ts';
 import { topK } from './select.ts';
 import { reshape } from './view.ts';
 
@@ -70,34 +70,62 @@ function sorted(op: string, x: Tensor, options: SortOptions): { values: Tensor; 
   return topK(op === 'sort' ? x : x.detach(), x.shape[axis] as number, { axis, largest: !!options.descending });
 }
 
-/**
- * The different elements of x in order [n]; for each element of x the place of its value among them (`inverse`, i32, x's shape); and how often
- * each comes (`counts`, i32 [n]). Waits for x, since the size of the result is in it, and sorts on the host. NaN differs from NaN, and stands last.
- */
-export async function unique(x: Tensor): Promise<{ values: Tensor; inverse: Tensor; counts: Tensor }> {
-  checkTensor('unique', x);
-  const { dtype, shape, device } = x;
-  const data = await x.data();
-  const order = new Uint32Array(data.length).map((_, i) => i);
-  const at = (i: number) => data[i] as number;
-  const last = (v: number) => +Number.isNaN(v);
-  order.sort((i, j) => last(at(i)) - last(at(j)) || at(i) - at(j) || i - j);
-  const inverse = new Int32Array(data.length);
-  const [found, counts]: [number[], number[]] = [[], []];
-  for (const i of order) {
-    if (found.length === 0 || at(i) !== found[found.length - 1]) {
-      found.push(at(i));
+export interface UniqueOptions {
+  /** The different slices along this axis, in the order of their elements, instead of the different elements. */
+  axis?: number;
+}
+
+/** What is alike becomes a group: numbered in `compare`'s order, with each item's group, a member of each group, and their sizes. */
+function groups(
+  n: number,
+  compare: (i: number, j: number) => number,
+): { inverse: Int32Array; first: number[]; counts: number[] } {
+  const order = new Uint32Array(n).map((_, i) => i).sort((i, j) => compare(i, j) || i - j);
+  const inverse = new Int32Array(n);
+  const [first, counts]: [number[], number[]] = [[], []];
+  order.forEach((item, at) => {
+    if (at === 0 || compare(order[at - 1] as number, item) !== 0) {
+      first.push(item);
       counts.push(0);
     }
-    inverse[i] = found.length - 1;
-    counts[found.length - 1] = (counts[found.length - 1] as number) + 1;
-  }
-  const held = dtype === 'f16' || dtype === 'bf16' ? 'f32' : dtype;
-  const values = hostArray(held, found.length);
-  values.set(found);
+    inverse[item] = first.length - 1;
+    counts[first.length - 1] = (counts[first.length - 1] as number) + 1;
+  });
+  return { inverse, first, counts };
+}
+
+/**
+ * The different elements of x in order [n]; for each element of x the place of its value among them (`inverse`, i32, x's shape); and how often
+ * each comes (`counts`, i32 [n]). With `axis` slices along it instead of elements: `values` has n of them there, `inverse` is [length of the axis].
+ * Waits for x, since the size of the result is in it, and sorts on the host. NaN differs from NaN, and stands last.
+ */
+export async function unique(
+  x: Tensor,
+  options: UniqueOptions = {},
+): Promise<{ values: Tensor; inverse: Tensor; counts: Tensor }> {
+  checkTensor('unique', x);
+  checkOptions('unique', options, ['axis']);
+  const { shape, device } = x;
+  const axis = options.axis === undefined ? null : checkAxis('unique', options.axis, x.ndim);
+  const data = (await x.data()) as ArrayLike<number>;
+  const items = axis === null ? data.length : (shape[axis] as number);
+  // Slices in the order of memory: `outer` runs of `inner` elements each, `items * inner` apart.
+  const inner = axis === null ? 1 : sizeOf(shape.slice(axis + 1));
+  const outer = axis === null ? 1 : sizeOf(shape.slice(0, axis));
+  const compare = (i: number, j: number): number => {
+    for (let o = 0; o < outer; o++)
+      for (let e = 0; e < inner; e++) {
+        const [a, b] = [data[(o * items + i) * inner + e] as number, data[(o * items + j) * inner + e] as number];
+        if (a < b) return -1;
+        if (a > b) return 1;
+        if (a !== b) return Number.isNaN(b) ? (Number.isNaN(a) ? i - j : -1) : 1;
+      }
+    return 0;
+  };
+  const { inverse, first, counts } = groups(items, compare);
   return {
-    values: cast(fromHost(values, [found.length], held, device), dtype),
-    inverse: fromHost(inverse, shape, 'i32', device),
+    values: axis === null ? indexSelect(reshape(x.detach(), [items]), 0, first) : indexSelect(x.detach(), axis, first),
+    inverse: fromHost(inverse, axis === null ? shape : [items], 'i32', device),
     counts: fromHost(Int32Array.from(counts), [counts.length], 'i32', device),
   };
 }
@@ -109,8 +137,8 @@ declare module '../tensor/tensor.ts' {
     /** In order along an axis (default: the last), and the places. */
     sort(options?: SortOptions): { values: Tensor; indices: Tensor };
     argsort(options?: SortOptions): Tensor;
-    /** The different elements, in order. Waits for the tensor. */
-    unique(): Promise<{ values: Tensor; inverse: Tensor; counts: Tensor }>;
+    /** The different elements, or slices, in order. Waits for the tensor. */
+    unique(options?: UniqueOptions): Promise<{ values: Tensor; inverse: Tensor; counts: Tensor }>;
   }
 }
 attach({ cumsum, cumprod, sort, argsort, unique });

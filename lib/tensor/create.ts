@@ -93,7 +93,8 @@ export function tensor(data: Nested | ArrayBufferView, options: TensorOptions = 
   let shape: Shape;
   if (ArrayBuffer.isView(data)) {
     own = arrayDType(data);
-    flat = data as unknown as ArrayLike<number>;
+    // Node-API takes no view of shared memory; a slice of it is a copy in memory of one's own.
+    flat = (data.buffer instanceof SharedArrayBuffer ? (data as Uint8Array).slice() : data) as unknown as ArrayLike<number>;
     shape = options.shape ?? [flat.length];
   } else {
     const nested = shapeOf(data);

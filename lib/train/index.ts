@@ -22,6 +22,7 @@ export {
   modeOf,
 } from './early-stopping.ts';
 export type { EvalMetrics, TrainEvent } from './events.ts';
+export { type Decoder, type GenerateOptions, generate } from './generate.ts';
 export type { Decision, Hook } from './hooks.ts';
 export { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 export type { Run } from './run.ts';

@@ -23,6 +23,8 @@ const speakers: Record<string, string[]> = {
   'data.split': ['TensorDataset'],
   'data.subset': ['dataset'],
   'nn.Module.loadStateDict': ['loadStateDict'],
+  setAt: ['gather'],
+  withAt: ['gather'],
   modeOf: ['earlyStopping'],
   Trainer: ['earlyStopping', 'checkpoint'],
   'Trainer.predict': ['linear'],

@@ -149,6 +149,8 @@ const layers: Record<string, readonly Kind[]> = {
   ...each('nn.MaxPool1d nn.AvgPool1d', [count(2), options({ stride: count(1), padding: int(0) })]),
   ...each('nn.AdaptiveAvgPool1d nn.AdaptiveMaxPool1d nn.PixelShuffle nn.PixelUnshuffle', [count(2)]),
   ...each('nn.AdaptiveAvgPool2d nn.AdaptiveMaxPool2d', [maybe(or(count(2), shape(2, 2)))]),
+  'nn.Upsample': [needs({ size: or(count(8), shape(8, 8)), mode: maybe(word('bilinear')), alignCorners: any(true) })],
+  'nn.KVCache': [options({ capacity: count(8) })],
   ...each('nn.InstanceNorm1d nn.InstanceNorm2d', [
     count(3),
     options({ eps: num(1e-5), momentum: num(0.1), affine: any(true), trackRunningStats: any(true) }),

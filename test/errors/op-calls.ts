@@ -41,7 +41,8 @@ const affine = only(() => ({ weight: zeros([4, 4]), bias: zeros([4]) }));
 const ops: Record<string, readonly Kind[]> = {
   ...each('abs ceil cos erf exp expm1 floor log log1p neg reciprocal relu round rsqrt sigmoid', [t([2, 3])]),
   ...each('sign silu sin softplus sqrt square tanh zerosLike', [t([2, 3])]),
-  ...each('tan asin acos atan sinh cosh exp2 log2 log10 isnan isinf isfinite logicalNot unique', [t([2, 3])]),
+  ...each('tan asin acos atan sinh cosh exp2 log2 log10 isnan isinf isfinite logicalNot', [t([2, 3])]),
+  unique: [t([2, 3]), options({ axis: int(0) })],
   ...each('atan2 fmod remainder floorDivide logicalAnd logicalOr logicalXor', [operand([2, 3]), operand([3])]),
   ...each('bitwiseAnd bitwiseOr bitwiseXor', [or(ints(1, 2), int(1)), or(ints(3, 4), int(1))]),
   bitwiseNot: [ints(1, 2)],
@@ -77,7 +78,7 @@ const ops: Record<string, readonly Kind[]> = {
   ],
   attention: [
     ...[1, 2, 3].map(() => t([1, 2, 3, 4])),
-    options({ causal: any(true), mask: t([3, 3], 'bool'), scale: num(1), dropout: num(0.1) }),
+    options({ causal: any(true), mask: t([3, 3], 'bool'), scale: num(1), dropout: num(0.1), keyLength: int(3) }),
   ],
   packedAttention: [
     t([1, 3, 24]),
@@ -126,7 +127,7 @@ const ops: Record<string, readonly Kind[]> = {
     options({ bias: t([4]), activation: word('relu'), p: num(0.1), residual: t([2, 4]), path: text('here') }),
   ],
   at: [t([2, 3]), place],
-  ...each('setAt withAt', [t([2, 3]), operand([3]), maybe(int(1))]),
+  ...each('setAt withAt', [t([2, 3]), operand([3]), maybe(place)]),
   maskedSelect: [t([2, 3]), t([2, 3], 'bool')],
   gather: [t([3]), ints(0, 1), axis],
   takeAlongAxis: [t([4]), ints(0, 1), axis],

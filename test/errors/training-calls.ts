@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { losses, nn, ones, optim, schedule } from '../../lib/index.ts';
+import { losses, nn, ones, optim, schedule, type Tensor } from '../../lib/index.ts';
 import {
   any,
   anyNum,
@@ -161,6 +161,26 @@ const training: Record<string, readonly Kind[]> = {
       batchSize: count(2),
       forward: fn(({ x }: { x: unknown }) => x),
       precision: word('f32'),
+      signal: only(() => AbortSignal.timeout(1e6)),
+    }),
+  ],
+  generate: [
+    only(() => Object.assign(new nn.Identity(), { forward: (x: Tensor) => nn.init.zeros([...x.shape, 3]) })),
+    list(() => [1, 2]),
+    options({
+      maxNewTokens: count(2),
+      temperature: num(1),
+      topK: count(2),
+      topP: num(0.5),
+      stop: or(
+        int(1),
+        list(() => []),
+        fn(() => false),
+      ),
+      contextLength: count(4),
+      seed: int(1),
+      precision: word('f32'),
+      onToken: fn(() => {}),
       signal: only(() => AbortSignal.timeout(1e6)),
     }),
   ],

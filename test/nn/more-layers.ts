@@ -40,6 +40,7 @@ export const moreLayers: Row[] = [
   ['AdaptiveMaxPool1d', () => new nn.AdaptiveMaxPool1d(3), {}, [1, 2, 7], [1, 2, 3]],
   ['AdaptiveAvgPool2d', () => new nn.AdaptiveAvgPool2d(1), {}, [1, 2, 7, 3], [1, 2, 1, 1]],
   ['AdaptiveMaxPool2d', () => new nn.AdaptiveMaxPool2d([null, 2]), {}, [1, 2, 7, 3], [1, 2, 7, 2]],
+  ['Upsample', () => new nn.Upsample({ scaleFactor: 2, mode: 'bilinear' }), {}, [1, 2, 3, 2], [1, 2, 6, 4]],
   ['PixelShuffle', () => new nn.PixelShuffle(2), {}, [1, 8, 2, 3], [1, 2, 4, 6]],
   ['PixelUnshuffle', () => new nn.PixelUnshuffle(2), {}, [1, 2, 4, 6], [1, 8, 2, 3]],
   ['InstanceNorm1d', () => new nn.InstanceNorm1d(3), {}, [2, 3, 5], [2, 3, 5]],

@@ -95,6 +95,23 @@ describe.each(dtypes)('%s', (dtype) => {
       ]);
       expect(await read(counts)).toEqual([2, 1, 3]);
       expect((await unique(on([], [0], dtype))).values.shape).toEqual([0]);
+      // numpy.unique(x, axis=..., return_inverse, return_counts)
+      const x = on([1, 2, 1, 0, 1, 0, 1, 2, 1], [3, 3], dtype);
+      const rows = await x.unique({ axis: 0 });
+      expect([rows.values.dtype, rows.values.shape, await read(rows.values)]).toEqual([dtype, [2, 3], [0, 1, 0, 1, 2, 1]]);
+      expect([await read(rows.inverse), await read(rows.counts)]).toEqual([
+        [1, 0, 1],
+        [1, 2],
+      ]);
+      const columns = await x.unique({ axis: -1 });
+      expect([columns.values.shape, await read(columns.values)]).toEqual([
+        [3, 2],
+        [1, 2, 0, 1, 1, 2],
+      ]);
+      expect([await read(columns.inverse), await read(columns.counts)]).toEqual([
+        [0, 1, 0],
+        [2, 1],
+      ]);
     }));
   test('moves', () =>
     scope.run(async () => {

@@ -57,8 +57,7 @@ describe('at equals NumPy', () => {
 });
 
 describe('writing', () => {
-  const basic = cases.filter((c) => c.index.every((i) => i === null || typeof i !== 'object'));
-  test.each(basic.map((c, i) => [i, JSON.stringify(c.index), c] as const))('%i: setAt and withAt %s', (_, __, c) =>
+  test.each(cases.map((c, i) => [i, JSON.stringify(c.index), c] as const))('%i: setAt and withAt %s', (_, __, c) =>
     scope.run(async () => {
       const expected = Array.from({ length: sizeOf(c.shape) }, (_, i) => i);
       c.values.forEach((at, i) => {
@@ -73,6 +72,25 @@ describe('writing', () => {
       expect(await numbers(x)).toEqual(expected);
     }),
   );
+  test.each(['f16', 'bf16', 'i32', 'u8', 'bool'] as const)('by lists, %s', (dtype) =>
+    scope.run(async () => {
+      const x = counting([2, 3], dtype).mul(0);
+      expect(await numbers(x.to(dtype).setAt(1, [1, 0], [2, 2]))).toEqual([0, 0, 1, 0, 0, 1]);
+    }),
+  );
+  test('by lists: of places named twice the last counts, and gets the gradient', async () => {
+    const [x, v] = [counting([4]), counting([3]).add(10)];
+    for (const t of [x, v]) t.requiresGrad = true;
+    const y = x.withAt(v, [1, 3, 1]);
+    expect(await numbers(y)).toEqual([0, 12, 2, 11]);
+    y.mul(counting([4]).add(1))
+      .sum()
+      .backward();
+    expect([await numbers(x.grad as Tensor), await numbers(v.grad as Tensor)]).toEqual([
+      [1, 0, 3, 0],
+      [0, 4, 2],
+    ]);
+  });
   test('withAt: what was written over gets no gradient, the value all of it', async () => {
     const [x, v] = [counting([3, 4]), counting([2])].map((t) => Object.assign(t, { requiresGrad: true })) as [Tensor, Tensor];
     withAt(x, v, 1, '::2')
@@ -157,7 +175,8 @@ describe('a wrong index is an error that says what is wrong', () => {
       /freed/,
     ],
     ['setAt of another shape', () => x().setAt(zeros([2], { device: defaultDevice() }), 0), /\[2\].*\[4, 5\]/],
-    ['setAt by a list', () => x().setAt(1, [0, 1]), /takes numbers, slices/],
+    ['setAt by a list that names too much', () => x().setAt(1, [0, 9]), /9.*outside/],
+    ['setAt by a mask on the device', () => x().setAt(1, x().gt(2)), /known there alone/],
     [
       'setAt of floats into i32',
       () => i32(1, 2).setAt(zeros([1], { device: defaultDevice() }), '0:1'),
