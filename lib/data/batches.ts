@@ -1,14 +1,15 @@
 import { type AnnealError, ConfigError, DataError, describe } from '../native/errors.ts';
+import { addonFile, loadAddon } from '../native/load.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import { type HostBatch, stack } from './collate.ts';
 import { type ColumnSource, type Dataset, isColumnBacked } from './dataset.ts';
-import { allocateOut, gather } from './gather.mjs';
+import { allocateOut, gather, mix } from './gather.mjs';
 import { checkHostArray, type HostArray, sizeOf, type TypedArray, toShared } from './host.ts';
-import type { GatherJob } from './job.ts';
+import type { Augmenter, GatherJob } from './job.ts';
 import type { Settings } from './options.ts';
 import { pool } from './pool.ts';
 import { breathe } from './slice.ts';
-import { Transforms } from './transforms.ts';
+import { type BatchSamples, Transforms } from './transforms.ts';
 
 /** A batch to come: where it stands, and how to make it. */
 export interface Ticket {
@@ -38,20 +39,20 @@ export class BatchMaker {
     if (dataset && isColumnBacked(dataset)) this.#transforms.check(dataset.sources);
   }
 
-  /** The batch of the samples `ids`. */
-  async byIds(ids: Int32Array, epoch: number): Promise<HostBatch<string>> {
+  /** The batch of the samples `ids`; `again`: how often each has come before in this epoch, where a sampler repeats samples. */
+  async byIds(ids: Int32Array, epoch: number, again?: Uint8Array): Promise<HostBatch<string>> {
     const dataset = this.dataset as Dataset;
     const { seed, functions, collate } = this.#settings;
     if (isColumnBacked(dataset) && functions.length === 0 && !collate) {
-      return withIds(await this.#gather(dataset.sources, dataset.locate(ids, { seed, epoch }), ids, epoch), ids);
+      return withIds(await this.#gather(dataset.sources, dataset.locate(ids, { seed, epoch }), { ids, epoch, again }), ids);
     }
     const used = Int32Array.from(ids);
-    const samples = await this.#fetch(dataset, used, epoch);
-    return this.ofSamples(samples, used, epoch);
+    const samples = await this.#fetch(dataset, used, epoch, again);
+    return this.ofSamples(samples, used, epoch, again);
   }
 
   /** The batch of samples in hand; user functions have run. */
-  async ofSamples(samples: readonly unknown[], ids: Int32Array, epoch: number): Promise<HostBatch<string>> {
+  async ofSamples(samples: readonly unknown[], ids: Int32Array, epoch: number, again?: Uint8Array): Promise<HostBatch<string>> {
     const { collate, dtypes, workers } = this.#settings;
     const columns = collate
       ? this.#checked(collate(samples, ids), ids)
@@ -67,15 +68,15 @@ export class BatchMaker {
     const moved = sources.filter((s) => this.#transforms.changes(s));
     if (moved.length === 0) return withIds(columns, ids);
     const positions = Uint32Array.from(ids, (_, k) => k);
-    return withIds({ ...columns, ...(await this.#gather(moved, positions, ids, epoch)) }, ids);
+    return withIds({ ...columns, ...(await this.#gather(moved, positions, { ids, epoch, again })) }, ids);
   }
 
   /** One sample through the user's functions. */
-  async apply(sample: unknown, id: number, epoch: number): Promise<unknown> {
+  async apply(sample: unknown, id: number, epoch: number, again = 0): Promise<unknown> {
     const { functions, seed } = this.#settings;
     let value = sample;
     for (const [i, fn] of functions.entries()) {
-      const rng = new PhiloxStream(seed, `data/function/${i}`, epoch).seek(id * 2 ** 20);
+      const rng = new PhiloxStream(seed, `data/function/${i}${again > 0 ? `/again/${again}` : ''}`, epoch).seek(id * 2 ** 20);
       value = await fn(value, { id, epoch, rng });
     }
     return value;
@@ -100,31 +101,33 @@ export class BatchMaker {
   async #gather(
     sources: readonly ColumnSource[],
     positions: Uint32Array,
-    ids: Int32Array,
-    epoch: number,
+    samples: BatchSamples,
   ): Promise<Record<string, HostArray>> {
     const { workers } = this.#settings;
-    const routed = sources.map((s) => this.#transforms.column(s, ids, epoch));
+    const routed = sources.map((s) => this.#transforms.column(s, samples));
     const columns = routed.map((r, i) => {
       const dtype = (sources[i] as ColumnSource).dtype;
       return workers > 0 ? { ...r.column, data: toShared(r.column.data, dtype) } : r.column;
     });
-    const outs = await run({ positions, columns }, workers);
+    const mixes = this.#transforms.mixes(sources, positions, samples);
+    const needed = mixes.length > 0 || columns.some((c) => c.program);
+    const outs = await run({ positions, columns, mixes, addon: needed ? addonFile() : undefined }, workers);
     return Object.fromEntries(
       sources.map(({ name, dtype }, i) => {
-        const encoded = columns[i]?.encoding !== undefined;
-        const shape = [ids.length, ...(routed[i]?.shape ?? [])];
-        return [name, { data: outs[i] as TypedArray, shape, dtype: encoded ? 'f32' : dtype }] as const;
+        const soft = mixes.find((m) => m.kind === 'soft' && m.column === i);
+        const isF32 = soft !== undefined || columns[i]?.encoding !== undefined;
+        const shape = [samples.ids.length, ...(soft?.kind === 'soft' ? [soft.classes] : (routed[i]?.shape ?? []))];
+        return [name, { data: outs[i] as TypedArray, shape, dtype: isF32 ? 'f32' : dtype }] as const;
       }),
     );
   }
 
   /** Gets and transforms the samples, all at once if get is asynchronous; `ids` is told of replacements. */
-  async #fetch(dataset: Dataset, ids: Int32Array, epoch: number): Promise<unknown[]> {
+  async #fetch(dataset: Dataset, ids: Int32Array, epoch: number, again?: Uint8Array): Promise<unknown[]> {
     const one = async (k: number): Promise<unknown> => {
       const id = ids[k] as number;
       try {
-        return await this.#one(dataset, id, epoch);
+        return await this.#one(dataset, id, epoch, again?.[k]);
       } catch (error) {
         if (!this.#settings.replace) throw sampleError(id, error);
         const { by, sample } = await this.#replacement(dataset, id, epoch, error);
@@ -143,9 +146,9 @@ export class BatchMaker {
     return Promise.all(samples);
   }
 
-  async #one(dataset: Dataset, id: number, epoch: number): Promise<unknown> {
+  async #one(dataset: Dataset, id: number, epoch: number, again = 0): Promise<unknown> {
     const got = dataset.get(id, { seed: this.#settings.seed, epoch });
-    const sample = this.apply(await got, id, epoch);
+    const sample = this.apply(await got, id, epoch, again);
     const value = await sample;
     if (value === undefined || value === null) throw new DataError(`get(${id}) gave ${value}`);
     return value;
@@ -179,12 +182,14 @@ function sampleError(id: number, cause: unknown): AnnealError {
 /** Runs a job on a loader thread, or here in slices. */
 async function run(job: GatherJob, workers: number): Promise<TypedArray[]> {
   if (workers > 0) return pool.run(job, workers);
+  const native = job.addon === undefined ? undefined : (loadAddon() as Augmenter);
   const outs = allocateOut(job);
   const widest = job.columns.reduce((most, c) => Math.max(most, c.outSize), 1);
   const step = Math.max(1, Math.floor(65_536 / widest));
   for (let from = 0; from < job.positions.length; from += step) {
-    gather(job, outs, from, Math.min(job.positions.length, from + step));
+    gather(job, outs, from, Math.min(job.positions.length, from + step), native);
     await breathe();
   }
+  mix(job, outs, native);
   return outs;
 }

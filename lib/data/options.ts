@@ -1,7 +1,7 @@
 import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { checkDType, type DType } from '../tensor/dtype.ts';
 import { type PhiloxStream, seedKey } from '../tensor/philox.ts';
-import type { Transform } from './augment/image.ts';
+import type { Transform } from './augment/descriptors.ts';
 import type { HostArray } from './host.ts';
 
 /** What a user's function is told about a sample: its id, the epoch, and random numbers keyed by (seed, epoch, id). */

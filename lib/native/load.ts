@@ -129,7 +129,9 @@ function search(): unknown {
 
   const load = (path: string): unknown => {
     try {
-      return withShortSpin(() => require(path));
+      const loaded = withShortSpin(() => require(path));
+      file = path;
+      return loaded;
     } catch (error) {
       attempts.push({ path, reason: text(error) });
       throw failure(attempts, root, error);
@@ -156,6 +158,7 @@ function search(): unknown {
 }
 
 let addon: unknown;
+let file = '';
 
 /**
  * The native addon, loaded once per environment (main thread or worker). Looked for at $ANNEAL_BINARY (then nowhere else), among
@@ -166,4 +169,10 @@ let addon: unknown;
 export function loadAddon(): unknown {
   addon ??= search();
   return addon;
+}
+
+/** The file of the native addon, for threads that load it without this module. Loads it if that has not been done. */
+export function addonFile(): string {
+  loadAddon();
+  return file;
 }

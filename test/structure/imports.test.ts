@@ -104,14 +104,15 @@ describe('lib', () => {
 });
 
 describe('native', () => {
-  // core -> cpu, cuda, comm -> ops -> binding -> addon; headers of ops hold what every device shares (functors.h).
+  // core -> cpu, cuda, comm, data -> ops -> binding -> addon; headers of ops hold what every device shares (functors.h).
   const below: { readonly [room: string]: readonly string[] } = {
     core: ['core'],
     cpu: ['core', 'cpu'],
     cuda: ['core', 'cuda'],
     comm: ['core', 'comm'],
+    data: ['core', 'data'],
     ops: ['core', 'cpu', 'cuda', 'comm', 'ops'],
-    binding: ['core', 'cpu', 'cuda', 'comm', 'ops', 'binding'],
+    binding: ['core', 'cpu', 'cuda', 'comm', 'data', 'ops', 'binding'],
   };
   const files = walk('native/src').filter((f) => /\.(cc|h)$/.test(f));
   const includes = files.flatMap((file) =>

@@ -42,6 +42,9 @@ Binding::Binding(Napi::Env env, Napi::Object exports) : environment_(std::make_u
   method("endProfile", &Binding::endProfile);
   method("readProfile", &Binding::readProfile);
   method("abandon", &Binding::abandon);
+  method("augment", &Binding::augment);
+  method("mixup", &Binding::mixup);
+  method("cutmix", &Binding::cutmix);
   exports.Set("block", Napi::Float64Array::New(env, block::kSize, Napi::ArrayBuffer::New(env, block_.get(), block::kSize * sizeof(double)), 0));
   exports.Set("attach", Napi::Function::New(env, [this](const Napi::CallbackInfo& info) { attach(info); }));
 

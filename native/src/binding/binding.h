@@ -51,6 +51,9 @@ class Binding {
   Napi::Value recordEvent(const Napi::CallbackInfo& info);
   Napi::Value waitEvent(const Napi::CallbackInfo& info);
   Napi::Value abandon(const Napi::CallbackInfo& info);
+  Napi::Value augment(const Napi::CallbackInfo& info);
+  Napi::Value mixup(const Napi::CallbackInfo& info);
+  Napi::Value cutmix(const Napi::CallbackInfo& info);
   Napi::Value queues(const Napi::CallbackInfo& info);
   Napi::Value beginProfile(const Napi::CallbackInfo& info);
   Napi::Value endProfile(const Napi::CallbackInfo& info);
