@@ -21,7 +21,8 @@ export { type Cursor, type EpochOptions, Loader, loader, type Window, type Windo
 export { type Mnist, type MnistOptions, mnist } from './mnist.ts';
 export type { LoaderOptions, SampleFunction, SampleInfo } from './options.ts';
 export { type PadOptions, padded } from './padding.ts';
-export { type Parts, type SplitOptions, split, type View } from './split.ts';
+export { balancedSampler, type Sampler, type WeightedOptions, weightedSampler } from './sampler.ts';
+export { type Fold, kFold, type Parts, type SplitOptions, split, type View } from './split.ts';
 export {
   type CharTokens,
   charTokens,

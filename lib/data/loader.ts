@@ -72,7 +72,8 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
     this.batchSize = this.#settings.batchSize;
     this.seed = this.#settings.seed;
     this.length = this.#source.length;
-    this.samples = map && (this.#settings.dropLast ? (this.length as number) * this.batchSize : map.length);
+    const perEpoch = this.#settings.sampler?.samples ?? map?.length;
+    this.samples = map && (this.#settings.dropLast ? (this.length as number) * this.batchSize : perEpoch);
   }
 
   /** Samples that `badSamples: 'replace'` replaced so far. */

@@ -3,6 +3,7 @@ import { checkDType, type DType } from '../tensor/dtype.ts';
 import { type PhiloxStream, seedKey } from '../tensor/philox.ts';
 import type { Transform } from './augment/descriptors.ts';
 import type { HostArray } from './host.ts';
+import type { Sampler } from './sampler.ts';
 
 /** What a user's function is told about a sample: its id, the epoch, and random numbers keyed by (seed, epoch, id). */
 export interface SampleInfo {
@@ -26,6 +27,8 @@ export interface LoaderOptions {
    * batches; shuffled, these come in a random order, keyed by (seed, epoch); a shorter one comes last. Not for streams. Default: off; `pool` 50.
    */
   buckets?: { lengths: ArrayLike<number>; pool?: number };
+  /** Chooses an epoch's samples in place of each once: `data.weightedSampler(...)`, `data.balancedSampler(...)`, or one's own. Not with shuffle. */
+  sampler?: Sampler;
   /** Leave out a last batch of fewer samples. Default false. */
   dropLast?: boolean;
   /** Keys the order and every random transform. Default 0. */
@@ -50,6 +53,7 @@ export interface Settings {
   readonly shuffle: boolean;
   readonly buffer: number;
   readonly buckets: { readonly lengths: Float64Array; readonly pool: number } | undefined;
+  readonly sampler: Sampler | undefined;
   readonly dropLast: boolean;
   readonly seed: number | bigint;
   readonly functions: readonly SampleFunction[];
@@ -65,6 +69,7 @@ const names = [
   'batchSize',
   'shuffle',
   'buckets',
+  'sampler',
   'dropLast',
   'seed',
   'transform',
@@ -120,6 +125,20 @@ function checkBuckets(given: LoaderOptions['buckets'], stream: boolean): Setting
   return { lengths: Float64Array.from(lengths), pool: checkInteger(where, 'pool', pool, 1) };
 }
 
+function checkSampler(sampler: unknown, shuffle: unknown, stream: boolean): Sampler | undefined {
+  if (sampler === undefined) return undefined;
+  const { order, samples } = Object(sampler) as Partial<Sampler>;
+  if (typeof order !== 'function' || !Number.isSafeInteger(samples) || (samples as number) < 1)
+    throw new ConfigError(
+      `data.loader: sampler must be { samples, order }, such as data.weightedSampler(weights) makes, got ${describe(sampler)}.`,
+    );
+  if (stream)
+    throw new ConfigError('data.loader: sampler: a stream has no samples to choose from. Give a dataset with a length.');
+  if (shuffle !== false)
+    throw new ConfigError('data.loader: a sampler gives the order itself: leave shuffle out, or leave the sampler out.');
+  return sampler as Sampler;
+}
+
 /** Checks the options and fills in the defaults. Throws ConfigError. */
 export function settle(options: LoaderOptions, stream: boolean): Settings {
   checkOptions('data.loader', options, names);
@@ -152,6 +171,7 @@ export function settle(options: LoaderOptions, stream: boolean): Settings {
     shuffle: shuffle !== false,
     buffer,
     buckets: checkBuckets(options?.buckets, stream),
+    sampler: checkSampler(options.sampler, shuffle, stream),
     dropLast: checkBoolean('dropLast', options.dropLast),
     seed,
     ...checkTransform(options.transform ?? []),

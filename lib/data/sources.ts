@@ -4,6 +4,7 @@ import type { BatchMaker, Ticket } from './batches.ts';
 import type { SampleStream } from './dataset.ts';
 
 import type { Settings } from './options.ts';
+import { repeats, sampled } from './sampler.ts';
 import { breathe } from './slice.ts';
 
 /** The batches of an epoch, in order, from the `from`-th on. */
@@ -13,23 +14,30 @@ export interface TicketSource {
   tickets(epoch: number, from: number): AsyncGenerator<Ticket>;
 }
 
+/** An epoch's samples, and how often each has come before in it, where they may repeat. */
+interface Order {
+  readonly ids: Uint32Array;
+  readonly again: Uint8Array | undefined;
+}
+
 /** Batches of a map-style dataset. */
 export class MapSource implements TicketSource {
   readonly length: number;
   readonly #settings: Settings;
   readonly #maker: BatchMaker;
   readonly #samples: number;
-  #order: { epoch: number; ids: Promise<Uint32Array> } | undefined;
+  readonly #length: number;
+  #order: { epoch: number; ids: Promise<Order> } | undefined;
 
-  constructor(settings: Settings, maker: BatchMaker, samples: number) {
+  constructor(settings: Settings, maker: BatchMaker, length: number) {
     this.#settings = settings;
     this.#maker = maker;
+    this.#length = length;
+    const { batchSize, dropLast, sampler, buckets } = settings;
+    const samples = length === 0 ? 0 : (sampler?.samples ?? length);
     this.#samples = samples;
-    const { batchSize, dropLast } = settings;
-    if (settings.buckets && settings.buckets.lengths.length !== samples)
-      throw new ConfigError(
-        `data.loader: buckets: ${settings.buckets.lengths.length} lengths were given for ${samples} samples.`,
-      );
+    if (buckets && buckets.lengths.length !== length)
+      throw new ConfigError(`data.loader: buckets: ${buckets.lengths.length} lengths were given for ${length} samples.`);
     this.length = dropLast ? Math.floor(samples / batchSize) : Math.ceil(samples / batchSize);
     if (this.length > 0) return;
     const why =
@@ -45,27 +53,35 @@ export class MapSource implements TicketSource {
         `data.loader: batch ${from} of epoch ${epoch} does not exist: there are ${this.length} batches. Is the cursor of another loader?`,
       );
     }
-    const { shuffle, buckets } = this.#settings;
-    const order = shuffle || buckets ? await this.#ordered(epoch) : undefined;
-    const { batchSize } = this.#settings;
+    const { shuffle, buckets, sampler, batchSize } = this.#settings;
+    const order = shuffle || buckets || sampler ? await this.#ordered(epoch) : undefined;
     for (let batch = from; batch < this.length; batch++) {
       const start = batch * batchSize;
       const size = Math.min(batchSize, this.#samples - start);
-      const ids = Int32Array.from({ length: size }, (_, k) => (order ? (order[start + k] as number) : start + k));
-      yield { epoch, batch, last: batch === this.length - 1, make: () => this.#maker.byIds(ids, epoch) };
+      const ids = Int32Array.from({ length: size }, (_, k) => (order ? (order.ids[start + k] as number) : start + k));
+      const again = order?.again?.subarray(start, start + size);
+      yield { epoch, batch, last: batch === this.length - 1, make: () => this.#maker.byIds(ids, epoch, again) };
     }
   }
 
   /** The epoch's order; the last one is kept, since windows resume within an epoch. */
-  #ordered(epoch: number): Promise<Uint32Array> {
-    if (this.#order?.epoch !== epoch) this.#order = { epoch, ids: this.#newOrder(epoch) };
+  #ordered(epoch: number): Promise<Order> {
+    if (this.#order?.epoch !== epoch) {
+      const repeating = this.#settings.sampler !== undefined;
+      const ids = this.#newOrder(epoch).then((o) => ({ ids: o, again: repeating ? repeats(o) : undefined }));
+      this.#order = { epoch, ids };
+    }
     return this.#order.ids;
   }
 
   async #newOrder(epoch: number): Promise<Uint32Array> {
-    const { seed, shuffle, buckets, batchSize } = this.#settings;
+    const { seed, shuffle, buckets, batchSize, sampler } = this.#settings;
     const n = this.#samples;
-    const order = shuffle ? await permutation(seed, 'data/shuffle', epoch, n) : Uint32Array.from({ length: n }, (_, i) => i);
+    const order = sampler
+      ? await sampled(sampler, { seed, epoch }, this.#length)
+      : shuffle
+        ? await permutation(seed, 'data/shuffle', epoch, n)
+        : Uint32Array.from({ length: n }, (_, i) => i);
     if (!buckets) return order;
     // What dropLast leaves out is left out before lengths are looked at: else it would always be the longest.
     const used = order.subarray(0, Math.min(n, this.length * batchSize));
@@ -74,7 +90,7 @@ export class MapSource implements TicketSource {
       used.subarray(from, from + pool * batchSize).sort((a, b) => (lengths[a] as number) - (lengths[b] as number));
       await breathe();
     }
-    if (!shuffle) return used;
+    if (!shuffle && !sampler) return used;
     const whole = Math.floor(used.length / batchSize);
     const places = await permutation(seed, 'data/buckets', epoch, whole);
     const out = used.slice();

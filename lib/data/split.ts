@@ -41,13 +41,13 @@ export function apportion(counts: readonly number[], sizes: readonly number[]): 
   });
 }
 
-function columnValues(dataset: Dataset, name: string): ArrayLike<unknown> {
+function columnValues(where: string, option: string, dataset: Dataset, name: string): ArrayLike<unknown> {
   const resolve = (has: (n: string) => boolean) => (name === 'label' && !has('label') && has('y') ? 'y' : name);
   if (dataset instanceof TensorDataset) {
     const source = dataset.column(resolve((n) => dataset.sources.some((s) => s.name === n)));
     if (source.step !== 1) {
       throw new DataError(
-        `data.split: column "${source.name}" has ${source.step} values per sample; stratify needs one. Name another column.`,
+        `${where}: column "${source.name}" has ${source.step} values per sample; ${option} needs one. Name another column.`,
       );
     }
     const rows = dataset.locate(Uint32Array.from({ length: dataset.length }, (_, i) => i));
@@ -58,7 +58,7 @@ function columnValues(dataset: Dataset, name: string): ArrayLike<unknown> {
     if (sample instanceof Promise) {
       sample.catch(() => {}); // its failure is not this error's news
       throw new DataError(
-        `data.split: this dataset's get() is asynchronous, so its labels cannot be read here. Give them: stratify: labels.`,
+        `${where}: this dataset's get() is asynchronous, so its labels cannot be read here. Give them: ${option}: labels.`,
       );
     }
     const record = Object(sample) as Record<string, unknown>;
@@ -67,19 +67,22 @@ function columnValues(dataset: Dataset, name: string): ArrayLike<unknown> {
     const plain = typeof value === 'object' && value !== null && 'data' in value ? (value.data as ArrayLike<unknown>)[0] : value;
     if (plain === undefined || typeof plain === 'object') {
       throw new DataError(
-        `data.split: sample ${i} has no plain value "${field}", got ${describe(plain)}. Name another column or give the labels.`,
+        `${where}: sample ${i} has no plain value "${field}", got ${describe(plain)}. Name another column or give the labels.`,
       );
     }
     return plain;
   });
 }
 
-function groups(dataset: Dataset, stratify: SplitOptions['stratify']): number[][] {
+/** The ids of each class, or all in one where there are none. Throws for labels that do not fit, naming `where` and `option`. */
+export function groups(where: string, option: string, dataset: Dataset, stratify: SplitOptions['stratify']): number[][] {
   const all = Array.from({ length: dataset.length }, (_, i) => i);
   if (stratify === undefined) return [all];
-  const values = typeof stratify === 'string' ? columnValues(dataset, stratify) : stratify;
+  if (typeof stratify !== 'string' && !Array.isArray(stratify) && !ArrayBuffer.isView(stratify))
+    throw new ConfigError(`${where}: ${option} must be a column's name or the labels, got ${describe(stratify)}.`);
+  const values = typeof stratify === 'string' ? columnValues(where, option, dataset, stratify) : stratify;
   if (values.length !== dataset.length) {
-    throw new DataError(`data.split: stratify has ${values.length} labels, but the dataset has ${dataset.length} samples.`);
+    throw new DataError(`${where}: ${option} has ${values.length} labels, but the dataset has ${dataset.length} samples.`);
   }
   const byValue = new Map<unknown, number[]>();
   for (const i of all) {
@@ -103,10 +106,7 @@ export function split<D extends Dataset, const N extends readonly number[]>(
 ): Parts<D, N> {
   checkOptions('data.split', options, ['stratify', 'seed']);
   checkDataset('data.split', dataset);
-  const { stratify } = options;
   seedKey(options.seed ?? 0, 'data.split');
-  if (stratify !== undefined && typeof stratify !== 'string' && !Array.isArray(stratify) && !ArrayBuffer.isView(stratify))
-    throw new ConfigError(`data.split: stratify must be a column's name or the labels, got ${describe(stratify)}.`);
   if (!Array.isArray(sizes) || sizes.length === 0 || sizes.some((n) => !Number.isInteger(n) || n < 0)) {
     throw new ConfigError(`data.split: sizes must be integers >= 0, got ${describe(sizes)}. For example [55_000, 5_000].`);
   }
@@ -117,23 +117,59 @@ export function split<D extends Dataset, const N extends readonly number[]>(
         `Make them add up${total < dataset.length ? `, for example with a last part of ${dataset.length - total} that you ignore` : ''}.`,
     );
   }
-  const classes = groups(dataset, options.stratify);
+  const parts = divide(groups('data.split', 'stratify', dataset, options.stratify), sizes, options.seed ?? 0, 'data/split');
+  return parts.map((ids) => subset(dataset as Dataset, ids)) as unknown as Parts<D, N>;
+}
+
+/** The ids of each part, ascending: each class shuffled by (seed, its number) and dealt out in proportion. */
+function divide(classes: readonly number[][], sizes: readonly number[], seed: number | bigint, stream: string): Uint32Array[] {
   const plan = apportion(
     classes.map((g) => g.length),
     sizes,
   );
   const orders = classes.map((group, c) => {
-    const order = new PhiloxStream(options.seed ?? 0, 'data/split', c).permutation(group.length);
+    const order = new PhiloxStream(seed, stream, c).permutation(group.length);
     return Array.from(order, (k) => group[k] as number);
   });
   const taken = classes.map(() => 0);
-  const parts = plan.map((counts) => {
+  return plan.map((counts) => {
     const ids = counts.flatMap((n, c) => {
       const from = taken[c] as number;
       taken[c] = from + n;
       return (orders[c] as number[]).slice(from, from + n);
     });
-    return subset(dataset as Dataset, Uint32Array.from(ids).sort());
+    return Uint32Array.from(ids).sort();
   });
-  return parts as unknown as Parts<D, N>;
+}
+
+/** One of the k ways to train on all folds but one. */
+export interface Fold<D> {
+  readonly train: D;
+  readonly validation: D;
+}
+
+/**
+ * Cuts `dataset` into k folds, each sample in one, and gives the k pairs of a fold (validation) and the rest (train). Folds differ in size by at most one
+ * sample; with `stratify` (as in `split`) each class is spread over them in proportion, to within a sample. Parts are views in ascending order of id.
+ * Throws ConfigError unless k is an integer from 2 to the number of samples.
+ *
+ *     for (const { train, validation } of data.kFold(set, 5, { stratify: 'label', seed: 1 })) ...
+ */
+export function kFold<D extends Dataset>(dataset: D, k: number, options: SplitOptions = {}): Fold<View<D>>[] {
+  const where = 'data.kFold';
+  checkDataset(where, dataset);
+  checkOptions(where, options, ['stratify', 'seed']);
+  const { seed = 0 } = options;
+  seedKey(seed, where);
+  const n = dataset.length;
+  if (!Number.isInteger(k) || k < 2 || k > n)
+    throw new ConfigError(`${where}: k must be an integer from 2 to the ${n} samples, got ${describe(k)}.`);
+  const sizes = Array.from({ length: k }, (_, i) => Math.floor(n / k) + (i < n % k ? 1 : 0));
+  const folds = divide(groups(where, 'stratify', dataset, options.stratify), sizes, seed, 'data/folds');
+  return folds.map((ids) => {
+    const held = new Set(ids);
+    const rest = Uint32Array.from({ length: n }, (_, i) => i).filter((i) => !held.has(i));
+    const [train, validation] = [subset(dataset as Dataset, rest), subset(dataset as Dataset, ids)];
+    return { train, validation } as Fold<View<D>>;
+  });
 }

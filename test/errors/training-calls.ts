@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { losses, nn, ones, optim, schedule, type Tensor } from '../../lib/index.ts';
+import { augment, data, losses, nn, ones, optim, schedule, type Tensor } from '../../lib/index.ts';
 import {
   any,
   anyNum,
@@ -199,8 +199,85 @@ const training: Record<string, readonly Kind[]> = {
 
 const host: Record<string, readonly Kind[]> = {
   'augment.normalize': [or(num(0), shape(1)), or(num(1), shape(1)), options({ column: text('x') })],
-  'augment.randomCrop': [or(count(2), shape(2, 2)), options({ padding: int(0), fill: num(0), column: text('x') })],
+  'augment.randomCrop': [
+    or(count(2), shape(2, 2)),
+    options({ padding: int(0), fill: or(num(0), shape(1)), paddingMode: word('edge'), column: text('x') }),
+  ],
   'augment.randomHorizontalFlip': [maybe(num(0.5)), options({ column: text('x') })],
+  'augment.randomVerticalFlip': [maybe(num(0.5)), options({ column: text('x') })],
+  'augment.randomResizedCrop': [
+    or(count(2), shape(2, 2)),
+    options({ scale: shape(0, 1), ratio: shape(1, 2), column: text('x') }),
+  ],
+  'augment.randomRotation': [
+    or(num(5), shape(-5, 5)),
+    options({ interpolation: word('bilinear'), fill: or(num(0), shape(1)), column: text('x') }),
+  ],
+  'augment.randomAffine': [
+    or(num(5), shape(-5, 5)),
+    options({
+      translate: shape(0, 0),
+      scale: shape(1, 2),
+      shear: or(num(1), shape(-1, 1)),
+      interpolation: word('bilinear'),
+      fill: or(num(0), shape(1)),
+      column: text('x'),
+    }),
+  ],
+  'augment.randomErasing': [
+    options({ p: num(0.5), scale: shape(0, 1), ratio: shape(1, 2), value: or(num(0), shape(1)), column: text('x') }),
+  ],
+  'augment.colorJitter': [
+    options({
+      brightness: or(num(0.1), shape(0, 1)),
+      contrast: or(num(0.1), shape(0, 1)),
+      saturation: or(num(0.1), shape(0, 1)),
+      hue: or(num(0.1), shape(0, 0)),
+      column: text('x'),
+    }),
+  ],
+  'augment.randAugment': [
+    options({
+      numOps: int(2),
+      magnitude: int(9),
+      numMagnitudeBins: int(31),
+      interpolation: word('bilinear'),
+      fill: or(num(0), shape(1)),
+      column: text('x'),
+    }),
+  ],
+  ...each('augment.mixup augment.cutmix', [
+    options({ alpha: num(1), numClasses: count(3), columns: list(() => ['x']), target: text('y'), p: num(1) }),
+  ]),
+  'augment.mixChoice': [only(() => [augment.mixup(), augment.cutmix()])],
+  'augment.gaussianNoise': [or(num(0.1), shape(1)), options({ column: text('x') })],
+  'augment.featureMask': [maybe(num(0.1)), options({ column: text('x'), value: or(num(0), shape(1)) })],
+  'augment.smote': [
+    only(() => new data.TensorDataset({ x: { data: new Float32Array(4) }, y: { data: Int32Array.of(0, 0, 0, 1, 1).slice(1) } })),
+    options({ column: text('x'), label: text('y'), neighbors: count(1), to: num(1), seed: or(int(0), any(1n)) }),
+  ],
+  'data.weightedSampler': [list(() => [1, 2]), options({ samples: count(2), replacement: any(true) })],
+  'data.balancedSampler': [
+    dataset,
+    options({
+      labels: or(
+        text('y'),
+        list(() => []),
+      ),
+      samples: count(2),
+    }),
+  ],
+  'data.kFold': [
+    dataset,
+    count(2),
+    options({
+      stratify: or(
+        text('y'),
+        list(() => []),
+      ),
+      seed: or(int(0), any(1n)),
+    }),
+  ],
   ...each('data.ArrayDataset data.TensorDataset', [
     object(() => ({ x: { data: new Float32Array(4), shape: [2] } })),
     maybe(only(() => new Uint32Array(1))),
@@ -226,6 +303,7 @@ const host: Record<string, readonly Kind[]> = {
       batchSize: count(1),
       shuffle: maybe(any(true)),
       buckets: maybe(object(() => ({ lengths: [1], pool: 2 }))),
+      sampler: maybe(only(() => undefined)),
       dropLast: maybe(any(true)),
       seed: maybe(or(int(1), any(1n))),
       transform: maybe(list(() => [])),

@@ -20,6 +20,12 @@ export interface SmoteOptions {
   seed?: number | bigint;
 }
 
+function columnOf(where: string, { sources }: TensorDataset, name: string): ColumnSource {
+  const found = sources.find((s) => s.name === name);
+  if (found) return found;
+  throw new ConfigError(`${where}: no column "${name}". Columns: ${sources.map((s) => s.name).join(', ')}.`);
+}
+
 /** The `count` rows of `rows` nearest to `row`, itself left out, by Euclidean distance; ties by place. */
 function nearest(x: ColumnSource, rows: readonly number[], row: number, count: number): number[] {
   const { data, step } = x;
@@ -62,8 +68,8 @@ export async function smote<K extends string>(dataset: TensorDataset<K>, options
   const neighbors = checkWhole(where, 'neighbors', options.neighbors ?? 5, 1, 1000);
   const to = checkNumber(where, 'to', options.to ?? 1, 0, 1);
   seedKey(seed, where);
-  const x = dataset.column(checkText(where, 'column', column));
-  const y = dataset.column(checkText(where, 'label', label));
+  const x = columnOf(where, dataset, checkText(where, 'column', column));
+  const y = columnOf(where, dataset, checkText(where, 'label', label));
   if (x.dtype !== 'f32' && x.dtype !== 'f64')
     throw new ConfigError(`${where}: features "${column}" are ${x.dtype}; points between rows need f32 or f64.`);
   if (y.step !== 1 || !['i32', 'u8', 'bool'].includes(y.dtype))
