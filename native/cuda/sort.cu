@@ -57,6 +57,12 @@ ANNEAL_KERNEL sort_places(const int32_t* index, uint32_t* keys, int64_t length, 
   keys[e] = checkIndex(index, w.n, index[e], length, trouble, call) ? static_cast<uint32_t>(at[0] + index[e] * inner) : places;
 }
 
+/** Keys are the rows, of `length` elements each, that sorted elements came from. */
+ANNEAL_KERNEL sort_segments(const uint32_t* from, uint32_t* keys, int64_t n, uint32_t length) {
+  const int64_t e = globalThread();
+  if (e < n) keys[e] = from[e] / length;
+}
+
 /** counts[digit][tile]. */
 ANNEAL_KERNEL sort_count(const uint32_t* keys, uint32_t* counts, int64_t n, int32_t shift) {
   __shared__ uint32_t count[kWarps][kDigits];

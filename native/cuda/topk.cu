@@ -1,4 +1,5 @@
 // The k best of each row, a block a row: the k-th best by radix selection, those before it collected, and each put in the place that its rank says.
+// Where k is large (a sort) the ranks would cost k^2: then keys for sort.cu, and what it found.
 #include <type_traits>
 
 #include "cuda/common.cuh"
@@ -132,6 +133,21 @@ ANNEAL_FN void topK(const T* x, T* values, int32_t* index, int n, int k, bool la
       topK_##suffix(const T* x, T* values, int32_t* index, int32_t n, int32_t k, int32_t largest, int32_t staged, uint32_t* outside) {       \
     topK(x, values, index, n, k, largest, staged, outside);                                                                                 \
   }
-ANNEAL_TOPK(f32, float) ANNEAL_TOPK(f16, f16) ANNEAL_TOPK(bf16, bf16) ANNEAL_TOPK(i32, int32_t) ANNEAL_TOPK(u8, uint8_t)
+#define ANNEAL_SORT(suffix, T)                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(kThreads) topK_keys_##suffix(const T* x, uint32_t* keys, int64_t n, int32_t largest) {         \
+    const int64_t i = globalThread();                                                                                                       \
+    if (i < n) keys[i] = keyOf(x[i], largest);                                                                                               \
+  }                                                                                                                                         \
+  extern "C" __global__ void __launch_bounds__(kThreads)                                                                                    \
+      topK_take_##suffix(const T* x, const uint32_t* from, T* values, int32_t* index, int64_t all, int32_t n, int32_t k) {                   \
+    const int64_t e = globalThread();                                                                                                       \
+    if (e >= all) return;                                                                                                                   \
+    const int64_t first = e / k * n;                                                                                                        \
+    const uint32_t at = from[first + e % k];                                                                                                \
+    values[e] = x[at];                                                                                                                      \
+    index[e] = static_cast<int32_t>(at - first);                                                                                            \
+  }
+#define ANNEAL_BOTH(suffix, T) ANNEAL_TOPK(suffix, T) ANNEAL_SORT(suffix, T)
+ANNEAL_BOTH(f32, float) ANNEAL_BOTH(f16, f16) ANNEAL_BOTH(bf16, bf16) ANNEAL_BOTH(i32, int32_t) ANNEAL_BOTH(u8, uint8_t)
 
 }  // namespace anneal::gpu

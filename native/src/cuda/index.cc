@@ -60,15 +60,15 @@ struct Sort {
     }
     digits = at + 4 * n;
   }
-  /** Sorts keys[0], none above `largest`; gives which half holds the result. */
-  int run(uint64_t largest) {
-    int now = 0, shift = 0;
+  /** Sorts keys[now], none above `largest`; gives which half holds the result. `moved`: the keys came from from[now], not from where they stand. */
+  int run(uint64_t largest, int now = 0, bool moved = false) {
+    int shift = 0;
     const double bytes = static_cast<double>(n) * 4;
     do {
-      const uint32_t* before = shift ? from[now] : nullptr;
+      const uint32_t* before = shift || moved ? from[now] : nullptr;
       gpu().launch(plan("sort_count", n, kTile, bytes), keys[now], digits, n, shift);
       gpu().launch(Plan{"sort_scan", {1}, {kThreads}, 0, static_cast<double>(counts) * 8}, digits, counts);
-      gpu().launch(plan("sort_scatter", n, kTile, bytes * (shift ? 4 : 3)), keys[now], before, keys[1 - now], from[1 - now], digits, n, shift);
+      gpu().launch(plan("sort_scatter", n, kTile, bytes * (before ? 4 : 3)), keys[now], before, keys[1 - now], from[1 - now], digits, n, shift);
       now = 1 - now;
       shift += 8;
     } while (shift < 32 && largest >> shift);
@@ -144,12 +144,32 @@ void embeddingGrad(const Call& c) {
 
 // ---- top k ------------------------------------------------------------------------------------------------------------------
 
+/** So many are ranked by comparing each with each. */
+constexpr int64_t kRanked = 1024;
+
+/** All elements sorted by their keys and then, which keeps that order, by their rows. */
+void sortRows(const Call& c, int64_t n, int64_t k, int64_t rows) {
+  const int64_t all = rows * n;
+  const std::string t = suffix(c.in[0].dtype);
+  Sort sort(all);
+  gpu().launch(plan("topK_keys_" + t, all, kThreads, bytesOf(c.in[0]) + 4.0 * static_cast<double>(all)), c.in[0].data, sort.keys[0], all,
+               static_cast<int32_t>(c.flag(2)));
+  int at = sort.run(0xffffffffu);
+  if (rows > 1) {
+    gpu().launch(plan("sort_segments", all, kThreads, 8.0 * static_cast<double>(all)), sort.from[at], sort.keys[at], all, static_cast<uint32_t>(n));
+    at = sort.run(static_cast<uint64_t>(rows - 1), at, true);
+  }
+  gpu().launch(plan("topK_take_" + t, rows * k, kThreads, 2 * bytesOf(c.out[0]) + 2 * bytesOf(c.out[1])), c.in[0].data, sort.from[at], c.out[0].data,
+               c.out[1].data, rows * k, static_cast<int32_t>(n), static_cast<int32_t>(k));
+}
+
 /** attr: n, k, largest. x [rows, n]; out: values [rows, k], indices [rows, k] i32. */
 void topK(const Call& c) {
   const int64_t n = c.integer(0), k = c.integer(1), rows = n ? c.in[0].n / n : 0;
   require(k <= n && c.in[0].n == rows * n && c.out[0].n == rows * k && c.out[1].n == rows * k && n < int64_t{1} << 31, "topK: sizes");
   require(c.out[0].dtype == c.in[0].dtype && c.out[1].dtype == DType::i32, "topK: dtypes");
   if (k == 0 || rows == 0) return;
+  if (k > kRanked && c.in[0].n < int64_t{1} << 31) return sortRows(c, n, k, rows);
   // On chip where they fit: the row's keys, and the candidates (key and index each).
   const int64_t keys = n * 4 <= 32 << 10 ? n * 4 : 0, candidates = k * 8 <= 12 << 10 ? k * 8 : 0;
   void* outside = candidates ? nullptr : gpu().scratch(rows * k * 8);
