@@ -1,6 +1,6 @@
 /** Every ```ts block of docs/library.md and docs/techniques type-checks under the project's rules and runs; a line that ends in `// prints X` prints X. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -37,6 +37,8 @@ const snippets: Snippet[] = pages.flatMap((page) =>
 beforeAll(async () => {
   mkdirSync(folder, { recursive: true });
   for (const s of snippets) writeFileSync(join(folder, `${s.name}.mts`), s.program);
+  // A loader looks for its thread's file beside its own code.
+  for (const name of ['worker.mjs', 'gather.mjs']) copyFileSync(join(root, 'lib/data', name), join(folder, name));
   await build({
     entryPoints: snippets.map((s) => join(folder, `${s.name}.mts`)),
     outdir: folder,
