@@ -229,15 +229,16 @@ describe('batches', () => {
   });
 
   it('20 epochs leak nothing', async () => {
-    const loading = loader(coloured(512), { ...options, batchSize: 64, workers: 2 });
-    const grown: number[] = [];
-    for (let e = 0; e < 24; e++) {
+    const transform = [augment.randomCrop([8, 9], { padding: 2 }), ...everything.slice(4, 5), ...everything.slice(-1)];
+    const loading = loader(coloured(4096), { ...options, transform, batchSize: 256, workers: 2 });
+    const used: number[] = [];
+    for (let e = 0; e < 23; e++) {
       for await (const _ of loading.epoch(e));
       globalThis.gc?.();
-      if (e >= 3) grown.push(process.memoryUsage().rss);
+      used.push(process.memoryUsage().rss);
     }
-    // A leak of the batches alone would be 24 x 0.4 MB x (x in f32); a leak of each job's copy of the data more.
-    expect((grown.at(-1) as number) - (grown[0] as number)).toBeLessThan(24 * 2 ** 20);
+    // An epoch's batches are 3.5 MB, their programs 2 MB: a leak of either would add more than 40 MB.
+    expect((used.at(-1) as number) - (used[2] as number)).toBeLessThan(24 * 2 ** 20);
   });
 });
 
