@@ -1,7 +1,9 @@
 /** Optimizers: fused multi-tensor updates, parameter groups, clipping. */
+export { Adagrad, type AdagradOptions } from './adagrad.ts';
 export { Adam, type AdamOptions, AdamW } from './adam.ts';
 export { clipGradNorm } from './clip.ts';
 export { type DecayGroup, type Named, type ParamGroupsOptions, paramGroups } from './groups.ts';
+export { Lion, type LionOptions } from './lion.ts';
 export {
   type GroupInput,
   type GroupOptions,
@@ -11,5 +13,6 @@ export {
   type Trainable,
 } from './optimizer.ts';
 export { recipes } from './recipes.ts';
+export { RMSprop, type RMSpropOptions } from './rmsprop.ts';
 export { SGD, type SGDOptions } from './sgd.ts';
 export { type BeginOptions, type StepReport, StepState } from './step-state.ts';

@@ -137,6 +137,10 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
 
   /** Names of the state tensors that a group's options ask for, in the kernel's order. */
   protected abstract roles(group: ParamGroup<O>): readonly string[];
+  /** What a state tensor begins with. */
+  protected initial(_group: ParamGroup<O>, _role: string): number {
+    return 0;
+  }
   /** Queues the update of one group. */
   protected abstract launch(
     group: ParamGroup<O>,
@@ -190,21 +194,22 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
     this.groups.forEach((group, i) => {
       const plan = this.#plans[i] as Plan;
       this.check(group, i);
-      if (!this.#prepare(plan, this.roles(group))) return;
+      if (!this.#prepare(plan, group)) return;
       this.launch(group, [plan.list, this.gradients.operand, state], plan.offset);
       for (const { param } of plan.rows) if (param.grad) written(param);
     });
   }
 
   /** Sees that every parameter with a gradient has its state and that the list knows its shadow. False: no parameter has a gradient. */
-  #prepare(plan: Plan, roles: readonly string[]): boolean {
+  #prepare(plan: Plan, group: ParamGroup<O>): boolean {
+    const roles = this.roles(group);
     let any = false;
     for (let i = 0; i < plan.rows.length; i++) {
       const row = plan.rows[i] as Row;
       if (row.param.grad === null) continue;
       any = true;
       if (row.step.device !== row.param.device) this.#follow(plan, i);
-      if (row.states.length < roles.length) this.#allocate(plan, i, roles.length);
+      if (row.states.length < roles.length) this.#allocate(plan, i, group);
       const shadow = row.param instanceof Parameter ? row.param.shadow : null;
       plan.list.set(i, columns.shadow, shadow && shadow.storage.handle > 0 ? shadow : null);
     }
@@ -221,10 +226,10 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
     });
   }
 
-  #allocate(plan: Plan, i: number, count: number): void {
+  #allocate(plan: Plan, i: number, group: ParamGroup<O>): void {
     const { param, states } = plan.rows[i] as Row;
-    while (states.length < count) {
-      const made = persistent(() => filled(param.shape, 0, param.dtype, param));
+    for (const role of this.roles(group).slice(states.length)) {
+      const made = persistent(() => filled(param.shape, this.initial(group, role), param.dtype, param));
       plan.list.set(i, columns.state + states.length, made);
       states.push(made);
     }
@@ -283,24 +288,26 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
       Object.assign(group, structuredClone(options));
       const plan = this.#plans[g] as Plan;
       plan.rows.forEach((row, i) => {
-        this.#restore(plan, row, i, keys[plan.offset + i] as string, this.roles(group), state.tensors);
+        this.#restore(plan, row, i, keys[plan.offset + i] as string, group, state.tensors);
       });
     });
     return this;
   }
 
-  #restore(plan: Plan, row: Row, i: number, key: string, roles: readonly string[], saved: Map<string, Tensor>): void {
-    if (roles.some((r) => saved.has(`${key}/${r}`))) this.#allocate(plan, i, roles.length);
-    const put = (from: Tensor | undefined, to: Tensor) =>
+  #restore(plan: Plan, row: Row, i: number, key: string, group: ParamGroup<O>, saved: Map<string, Tensor>): void {
+    const roles = this.roles(group);
+    if (roles.some((r) => saved.has(`${key}/${r}`))) this.#allocate(plan, i, group);
+    const put = (from: Tensor | undefined, to: Tensor, initial: number) =>
       persistent(() => {
         if (from) return assign(to, from);
-        run(fillOp, [], [to], [0]);
+        run(fillOp, [], [to], [initial]);
         to.storage.version++;
       });
     row.states.forEach((t, s) => {
-      put(saved.get(`${key}/${roles[s]}`), t);
+      const role = roles[s] as string;
+      put(saved.get(`${key}/${role}`), t, this.initial(group, role));
     });
-    put(saved.get(`${key}/step`), row.step);
+    put(saved.get(`${key}/step`), row.step, 0);
   }
 
   #faults(state: OptimizerState, keys: readonly string[]): string[] {

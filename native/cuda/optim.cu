@@ -112,6 +112,41 @@ ANNEAL_FN void countStep(const UpdateRow& row, uint32_t* tickets, int index) {
   tickets[index] = 0;
 }
 
+#include "ops/update_rules.h"
+
+/** A rule over this block's chunk. */
+template <class Rule> ANNEAL_FN void updateBy(const Table& table, const double* state, const UpdateRule& rule, uint32_t* tickets) {
+  __shared__ Rule shared;
+  double lr, gradient;
+  if (!begins(state, rule, lr, gradient)) return;
+  const Part part = partOf(table);
+  const UpdateRow& row = part.row;
+  if (threadIdx.x == 0) shared.set({lr, rule.weightDecay, gradient, *row.step + 1, rule.a, rule.b, rule.c, rule.first != 0});
+  __syncthreads();
+  const Rule apply = shared;
+  float* at[3];
+#pragma unroll
+  for (int s = 0; s < 3; ++s) at[s] = row.state[s] ? row.state[s] + part.begin : nullptr;
+  float* p = row.p + part.begin;
+  const float* g = row.g + part.begin;
+  eachOfChunk(part.n, aligned16(p, g, at[0], at[1], at[2]) && (reinterpret_cast<uintptr_t>(row.shadow) & 7) == 0, [&](int64_t i, auto width) {
+    float pv[width], gv[width], sv[3][width];
+    load(p + i, pv);
+    load(g + i, gv);
+#pragma unroll
+    for (int s = 0; s < 3; ++s)
+      if (at[s]) load(at[s] + i, sv[s]);
+#pragma unroll
+    for (int k = 0; k < width; ++k) apply(pv[k], gv[k], sv[0][k], sv[1][k], sv[2][k]);
+#pragma unroll
+    for (int s = 0; s < 3; ++s)
+      if (at[s]) save(at[s] + i, sv[s]);
+    save(p + i, pv);
+    if (row.shadow) saveShadow(row, part.begin + i, pv);
+  });
+  countStep(row, tickets, part.index);
+}
+
 ANNEAL_FN double scalarAt(const void* p, int dtype) {
   switch (dtype) {  // the order of DType
     case 0: return *static_cast<const float*>(p);
@@ -305,5 +340,13 @@ extern "C" __global__ void __launch_bounds__(kThreads) adam_f32(Table table, con
   });
   countStep(row, tickets, part.index);
 }
+
+#define ANNEAL_UPDATE(name, Rule)                                                                                                         \
+  extern "C" __global__ void __launch_bounds__(kThreads) name(Table table, const double* state, UpdateRule rule, uint32_t* tickets) {     \
+    updateBy<Rule<float>>(table, state, rule, tickets);                                                                                  \
+  }
+ANNEAL_UPDATE(rmsprop_f32, RMSprop)
+ANNEAL_UPDATE(adagrad_f32, Adagrad)
+ANNEAL_UPDATE(lion_f32, Lion)
 
 }  // namespace anneal::gpu

@@ -41,6 +41,12 @@ const adam = options({ ...rule, betas: list(() => [0.9, 0.99]), eps: num(1e-8), 
 const model = only(() => new nn.Linear(2, 2));
 const training: Record<string, readonly Kind[]> = {
   ...each('optim.Adam optim.AdamW', [only(params), adam]),
+  'optim.RMSprop': [
+    only(params),
+    options({ ...rule, alpha: num(0.9), momentum: num(0.9), eps: num(1e-8), centered: any(false) }),
+  ],
+  'optim.Adagrad': [only(params), options({ ...rule, lrDecay: num(0.1), initialAccumulatorValue: num(0.1), eps: num(1e-8) })],
+  'optim.Lion': [only(params), options({ ...rule, betas: list(() => [0.9, 0.99]) })],
   'optim.SGD': [
     only(params),
     needs({ lr: num(0.1), ...options({ momentum: num(0), dampening: num(0), weightDecay: num(0) }).fields }),

@@ -18,6 +18,7 @@ export const families = [
   'index',
   'modules',
   'optim',
+  'optimizers',
   'models',
   'layers',
   'recurrent',

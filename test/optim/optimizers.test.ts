@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, DTypeError, GraphError, ShapeError } from '../../lib/native/errors.ts';
 import { cast, toFormat } from '../../lib/ops/define.ts';
 import { weightCopy } from '../../lib/ops/precision.ts';
-import { Adam, AdamW, clipGradNorm, type Optimizer, SGD } from '../../lib/optim/index.ts';
+import { Adagrad, Adam, AdamW, clipGradNorm, Lion, type Optimizer, RMSprop, SGD } from '../../lib/optim/index.ts';
 import { tensor } from '../../lib/tensor/create.ts';
 import { defaultDevice, device } from '../../lib/tensor/device.ts';
 import type { DType } from '../../lib/tensor/dtype.ts';
@@ -106,6 +106,10 @@ const every: [string, (params: Parameter[]) => Optimizer][] = [
   ['Adam', (p) => new Adam(p, { lr: 0.1, weightDecay: 0.01 })],
   ['AdamW', (p) => new AdamW(p, { lr: 0.1 })],
   ['amsgrad', (p) => new AdamW(p, { lr: 0.1, amsgrad: true })],
+  ['RMSprop', (p) => new RMSprop(p, { lr: 0.01, weightDecay: 0.01 })],
+  ['RMSprop with all', (p) => new RMSprop(p, { lr: 0.01, momentum: 0.9, centered: true })],
+  ['Adagrad', (p) => new Adagrad(p, { lr: 0.1, initialAccumulatorValue: 0.1, lrDecay: 0.01 })],
+  ['Lion', (p) => new Lion(p, { lr: 0.01, weightDecay: 0.1 })],
 ];
 
 describe.each(every)('%s', (_, make) => {

@@ -1,5 +1,16 @@
 export type { Transform } from './descriptors.ts';
-export * from './image.ts';
+export {
+  type FillOptions,
+  type ImageOptions,
+  normalize,
+  randomAffine,
+  randomCrop,
+  randomErasing,
+  randomHorizontalFlip,
+  randomResizedCrop,
+  randomRotation,
+  randomVerticalFlip,
+} from './image.ts';
 export { colorJitter, randAugment } from './image-color.ts';
 export { cutmix, type MixOptions, mixChoice, mixup } from './mix.ts';
 export { type SmoteOptions, smote } from './smote.ts';

@@ -7,6 +7,8 @@
 ANNEAL_KERNELS_BEGIN
 namespace {
 
+#include "ops/update_rules.h"
+
 constexpr int64_t kChunk = 32768;  // lib/optim/lists.ts has the same
 constexpr int64_t kBlock = 1024;  // within a chunk: what stays in the nearest cache between the update and its shadow
 
@@ -327,6 +329,43 @@ void adam(const Call& c) {
   });
 }
 
+template <template <class> class Rule, int N>
+void updateBy(const Call& c) {
+  const Update u(c, N);
+  update(u, [&](auto tag, int row, int64_t begin) {
+    using T = decltype(tag);
+    Rule<T> rule;
+    rule.set({u.lr, u.weightDecay, u.gradientFactor, u.steps(row) + 1, c.attr[4], c.attr[5], c.attr[6], c.flag(7)});
+    T *first = u.template state<T>(row, 0, begin), *second = nullptr, *third = nullptr;
+    if constexpr (N > 1) second = u.template state<T>(row, 1, begin);
+    if constexpr (N > 2) third = u.template state<T>(row, 2, begin);
+    return [=](T* __restrict p, const T* __restrict g, int64_t i0, int64_t n) {
+      T *__restrict a = first + i0, *__restrict b = N > 1 ? second + i0 : nullptr, *__restrict c3 = N > 2 ? third + i0 : nullptr;
+#pragma omp simd
+      for (int64_t i = 0; i < n; ++i) {
+        T pi = p[i], ai = a[i], bi = 0, ci = 0;
+        if constexpr (N > 1) bi = b[i];
+        if constexpr (N > 2) ci = c3[i];
+        rule(pi, g[i], ai, bi, ci);
+        p[i] = pi;
+        a[i] = ai;
+        if constexpr (N > 1) b[i] = bi;
+        if constexpr (N > 2) c3[i] = ci;
+      }
+    };
+  });
+}
+
+/** attr from 4: alpha, momentum, eps, centered. */
+void rmsprop(const Call& c) {
+  const int states = 1 + (c.attr[5] != 0) + c.flag(7);
+  (states == 1 ? updateBy<RMSprop, 1> : states == 2 ? updateBy<RMSprop, 2> : updateBy<RMSprop, 3>)(c);
+}
+/** attr from 4: decay of the rate, unused, eps, unused. */
+void adagrad(const Call& c) { updateBy<Adagrad, 1>(c); }
+/** attr from 4: beta1, beta2, unused, unused. */
+void lion(const Call& c) { updateBy<Lion, 1>(c); }
+
 }  // namespace
 
 void registerOptim(OpTable& t) {
@@ -337,6 +376,9 @@ void registerOptim(OpTable& t) {
   t.cpu("gradScale", gradScale);
   t.cpu("sgd", sgd);
   t.cpu("adam", adam);
+  t.cpu("rmsprop", rmsprop);
+  t.cpu("adagrad", adagrad);
+  t.cpu("lion", lion);
 }
 
 ANNEAL_KERNELS_END

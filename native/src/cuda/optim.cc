@@ -184,6 +184,17 @@ void adam(const Call& c) {
   update(c, "adam_f32", c.flag(8) ? 3 : 2, {c.attr[1], c.attr[2], c.attr[4], c.attr[5], c.attr[6], c.flag(3), c.flag(7), c.flag(8), 0});
 }
 
+/** attr from 4: alpha, momentum, eps, centered. State: mean square, then momentum and mean gradient, as far as there are. */
+void rmsprop(const Call& c) {
+  update(c, "rmsprop_f32", 1 + (c.attr[5] != 0) + c.flag(7), {c.attr[1], c.attr[2], c.attr[4], c.attr[5], c.attr[6], c.flag(3), c.flag(7), 0, 0});
+}
+
+/** attr from 4: decay of the rate, unused, eps, unused. State: the sum of squares. */
+void adagrad(const Call& c) { update(c, "adagrad_f32", 1, {c.attr[1], c.attr[2], c.attr[4], 0, c.attr[6], c.flag(3), 0, 0, 0}); }
+
+/** attr from 4: beta1, beta2, unused, unused. State: the momentum. */
+void lion(const Call& c) { update(c, "lion_f32", 1, {c.attr[1], c.attr[2], c.attr[4], c.attr[5], 0, c.flag(3), 0, 0, 0}); }
+
 }  // namespace
 
 void registerOptim(OpTable& t) {
@@ -194,6 +205,9 @@ void registerOptim(OpTable& t) {
   t.cuda("gradScale", gradScale);
   t.cuda("sgd", sgd);
   t.cuda("adam", adam);
+  t.cuda("rmsprop", rmsprop);
+  t.cuda("adagrad", adagrad);
+  t.cuda("lion", lion);
 }
 
 }  // namespace anneal::cuda

@@ -18,8 +18,8 @@ struct UpdateRow {
 
 struct UpdateRule {
   double lr, weightDecay;
-  double a, b, c;  // SGD: momentum, dampening; Adam: beta1, beta2, eps
-  int32_t maximize, first, second;  // SGD: nesterov; Adam: decoupled, amsgrad
+  double a, b, c;  // SGD: momentum, dampening; Adam: beta1, beta2, eps; update_rules.h has the rest
+  int32_t maximize, first, second;  // SGD: nesterov; Adam: decoupled, amsgrad; RMSprop: centered
   int32_t unused;
 };
 

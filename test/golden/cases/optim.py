@@ -9,7 +9,7 @@ STEPS = 20
 SHAPES = [(5, 7), (33,), (1,), ()]
 TRACE_TOLERANCE = 1e-5
 SGD, ADAM, ADAMW = torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW
-NAMES = {'weightDecay': 'weight_decay'}
+NAMES = {'weightDecay': 'weight_decay', 'lrDecay': 'lr_decay', 'initialAccumulatorValue': 'initial_accumulator_value'}
 
 # name, class, options
 TABLE = [
@@ -46,7 +46,7 @@ def run(kind, attrs, params, grads, dtype, groups=None):
     given = [{'params': [leaves[i] for i in g['params']], **options_of({k: v for k, v in g.items() if k != 'params'})} for g in groups or []]
     optimizer = kind(given or leaves, **options_of(attrs), foreach=False)
     trace = [[] for _ in leaves]
-    for step in range(STEPS):
+    for step in range(len(grads[0])):
         for p, g in zip(leaves, grads):
             p.grad = to_torch(g[step], dtype)
         optimizer.step()
@@ -56,18 +56,18 @@ def run(kind, attrs, params, grads, dtype, groups=None):
     return [torch.stack(t) for t in trace], state
 
 
-def optimizer_case(family, name, kind, attrs, grad_scale=1.0, groups=None, sparse=False):
-    rng = Random(f'optim/{name}')
-    params = [rng.normal(*s) for s in SHAPES]
+def optimizer_case(family, name, kind, attrs, grad_scale=1.0, groups=None, sparse=False, steps=STEPS, shapes=SHAPES):
+    rng = Random(f'{family.name}/{name}')
+    params = [rng.normal(*s) for s in shapes]
     # The second half has another scale: amsgrad's maximum then matters.
-    ramp = np.where(np.arange(STEPS) < STEPS // 2, 1.0, 0.2)
-    grads = [rng.normal(STEPS, *s, scale=grad_scale) * ramp.reshape(-1, *[1] * len(s)).astype(np.float32) for s in SHAPES]
+    ramp = np.where(np.arange(steps) < steps // 2, 1.0, 0.2)
+    grads = [rng.normal(steps, *s, scale=grad_scale) * ramp.reshape(-1, *[1] * len(s)).astype(np.float32) for s in shapes]
     if sparse:
         grads = [np.where(rng.bools(0.5, *g.shape), g, np.float32(0)) for g in grads]
     trace, state = run(kind, attrs, params, grads, torch.float64, groups)
     trace32, _ = run(kind, attrs, params, grads, torch.float32, groups)
     options = {**attrs, 'groups': groups} if groups else attrs
-    family.add_case(name, f'optim.{kind.__name__}', 'optimizer', options, params=len(params), steps=STEPS, state=sorted(state[0]))
+    family.add_case(name, f'optim.{kind.__name__}', 'optimizer', options, params=len(params), steps=steps, state=sorted(state[0]))
     for i, p in enumerate(params):
         family.put(name, f'param.{i}', p)
         family.put(name, f'grads.{i}', grads[i])
