@@ -44,6 +44,37 @@ export const optimizers: Row[] = [
     /Adam group 0: betas must be two numbers from 0 to below 1, got \[0\.9, 1\]/,
   ],
   [
+    'RMSprop forgetting more than all',
+    () => new optim.RMSprop(linear().parameters(), { alpha: 1.5 }),
+    ConfigError,
+    /RMSprop group 0: alpha must be a number from 0 to 1, got 1\.5/,
+  ],
+  [
+    'a negative momentum',
+    () => new optim.RMSprop(linear().parameters(), { momentum: -0.1 }),
+    ConfigError,
+    /RMSprop group 0: momentum must be a number >= 0, got -0\.1/,
+  ],
+  [
+    'Adagrad beginning below nothing',
+    () => new optim.Adagrad(linear().parameters(), { initialAccumulatorValue: -1 }),
+    ConfigError,
+    /Adagrad group 0: initialAccumulatorValue must be a number >= 0, got -1/,
+  ],
+  [
+    'a rate that grows as it decays',
+    () => new optim.Adagrad(linear().parameters(), { lrDecay: -0.5 }),
+    ConfigError,
+    /Adagrad group 0: lrDecay must be a number >= 0, got -0\.5/,
+  ],
+  [
+    'Lion with one beta',
+    () => new optim.Lion(linear().parameters(), { betas: wrong([0.9]) }),
+    ConfigError,
+    /Lion group 0: betas must be two numbers from 0 to below 1, got \[0\.9\]/,
+  ],
+  ['Lion with an eps', () => new optim.Lion(linear().parameters(), wrong({ eps: 1e-8 })), ConfigError, /Lion.*eps/],
+  [
     'SGD without a rate',
     () => new optim.SGD(linear().parameters(), {}),
     ConfigError,

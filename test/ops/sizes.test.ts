@@ -529,7 +529,7 @@ const elsewhere: { readonly [op: string]: string } = {
     ]),
   ),
   ...Object.fromEntries(
-    ['stepBegin', 'stepEnd', 'lossScale', 'gradNorm', 'gradScale', 'sgd', 'adam'].map((op) => [
+    ['stepBegin', 'stepEnd', 'lossScale', 'gradNorm', 'gradScale', 'sgd', 'adam', 'rmsprop', 'adagrad', 'lion'].map((op) => [
       op,
       'test/optim, test/train/stepper.test.ts',
     ]),
