@@ -23,9 +23,11 @@ struct RMSprop {
     square = alpha * square + rest * d * d;
     T variance = square;
     if (centered) {
-      T& mean = moves ? third : second;
+      T mean = moves ? third : second;
       mean += rest * (d - mean);
       variance = square - mean * mean;
+      if (moves) third = mean;
+      else second = mean;  // not by a reference to one of them: it would live in memory
     }
     T move = d / (msqrt(variance) + eps);
     if (moves) move = second = momentum * second + move;
