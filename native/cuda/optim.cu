@@ -124,22 +124,23 @@ template <class Rule> ANNEAL_FN void updateBy(const Table& table, const double* 
   if (threadIdx.x == 0) shared.set({lr, rule.weightDecay, gradient, *row.step + 1, rule.a, rule.b, rule.c, rule.first != 0});
   __syncthreads();
   const Rule apply = shared;
-  float* at[3];
+  constexpr int kStates = Rule::kStates;
+  float* at[3] = {};
 #pragma unroll
-  for (int s = 0; s < 3; ++s) at[s] = row.state[s] ? row.state[s] + part.begin : nullptr;
+  for (int s = 0; s < kStates; ++s) at[s] = row.state[s] ? row.state[s] + part.begin : nullptr;
   float* p = row.p + part.begin;
   const float* g = row.g + part.begin;
   eachOfChunk(part.n, aligned16(p, g, at[0], at[1], at[2]) && (reinterpret_cast<uintptr_t>(row.shadow) & 7) == 0, [&](int64_t i, auto width) {
-    float pv[width], gv[width], sv[3][width];
+    float pv[width], gv[width], sv[3][width] = {};
     load(p + i, pv);
     load(g + i, gv);
 #pragma unroll
-    for (int s = 0; s < 3; ++s)
+    for (int s = 0; s < kStates; ++s)
       if (at[s]) load(at[s] + i, sv[s]);
 #pragma unroll
     for (int k = 0; k < width; ++k) apply(pv[k], gv[k], sv[0][k], sv[1][k], sv[2][k]);
 #pragma unroll
-    for (int s = 0; s < 3; ++s)
+    for (int s = 0; s < kStates; ++s)
       if (at[s]) save(at[s] + i, sv[s]);
     save(p + i, pv);
     if (row.shadow) saveShadow(row, part.begin + i, pv);

@@ -1,5 +1,5 @@
 // Updates of one element, written once for every device. Included inside a device's namespace after its maths (msqrt). `set` works out in f64,
-// once for a tensor, what `operator()` needs for each element: the parameter, its gradient as it came, and the rule's state.
+// once for a tensor, what `operator()` needs for each element: the parameter, its gradient as it came, and the rule's state, kStates at most.
 
 /** From the options (lib/optim) and the step: rate, decay, what gradients are multiplied by, and the number of this update, from 1. */
 struct RuleInput {
@@ -11,6 +11,7 @@ struct RuleInput {
 /** a: alpha, b: momentum, c: eps, first: centered. State: mean square, then the momentum buffer and the mean gradient, as far as there are. */
 template <class T>
 struct RMSprop {
+  static constexpr int kStates = 3;
   T gradient, decay, lr, alpha, rest, momentum, eps;
   bool moves, centered;
   ANNEAL_FN void set(const RuleInput& in) {
@@ -38,6 +39,7 @@ struct RMSprop {
 /** a: decay of the rate, c: eps. State: the sum of squares. */
 template <class T>
 struct Adagrad {
+  static constexpr int kStates = 1;
   T gradient, decay, lr, eps;
   ANNEAL_FN void set(const RuleInput& in) {
     gradient = T(in.gradient), decay = T(in.weightDecay), eps = T(in.c);
@@ -53,6 +55,7 @@ struct Adagrad {
 /** a, b: betas. State: the momentum. */
 template <class T>
 struct Lion {
+  static constexpr int kStates = 1;
   T gradient, keep, lr, rest1, rest2;
   ANNEAL_FN void set(const RuleInput& in) {
     gradient = T(in.gradient), lr = T(in.lr), keep = T(1 - in.lr * in.weightDecay);
