@@ -182,7 +182,7 @@ describe('generate', () => {
       },
     });
     await expect(wrong).rejects.toThrow('enough');
-    expect(defaultDevice().memory().live).toBe(live);
+    expect(defaultDevice().memory().live).toBeLessThanOrEqual(live); // less where earlier tests' models were collected meanwhile
     expect([model.training, model.blocks[0]?.training, model.blocks[1]?.training]).toEqual([true, false, true]);
     await expect(generate(model, [1], { signal: AbortSignal.abort(new Error('stop')) })).rejects.toThrow('stop');
   });
