@@ -45,14 +45,14 @@ const reasons: readonly EarlyStopReason[] = ['patience', 'nonFinite', 'stoppingT
 
 /**
  * 'min' or 'max' from the last word of a metric's name: loss, error, perplexity fall; accuracy, f1, recall rise. Throws
- * ConfigError for a name that says neither, since a wrong guess would keep the worst weights.
+ * ConfigError for a name that says neither, since a wrong guess would keep the worst weights. `rule` is who asks.
  */
-export function modeOf(metric: string): 'min' | 'max' {
+export function modeOf(metric: string, rule = 'earlyStopping'): 'min' | 'max' {
   checkText('modeOf', 'the metric', metric);
   const word = metric.toLowerCase().split('/').at(-1) ?? '';
   if (/loss|err(or)?$|perplexity|ppl|^(mse|mae|rmse|nll|ece|bpb|bpc|cer|wer)$|divergence/.test(word)) return 'min';
   if (/acc(uracy)?|f1|precision|recall|auc|auroc|bleu|rouge|^(r2|iou|map|dice|psnr|ssim)$|score$/.test(word)) return 'max';
-  throw new ConfigError(`earlyStopping: is a larger ${JSON.stringify(metric)} better? Give mode: 'min' or 'max'.`);
+  throw new ConfigError(`${rule}: is a larger ${JSON.stringify(metric)} better? Give mode: 'min' or 'max'.`);
 }
 
 function checkRule(options: EarlyStoppingOptions) {

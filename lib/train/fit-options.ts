@@ -33,10 +33,11 @@ export function checkFit(o: FitOptions, trainer: TrainerOptions): void {
     throw new ConfigError(`fit: resume must be 'auto' or false, got ${describe(o.resume)}`);
   if (o.resume === 'auto' && !trainer.dir)
     throw new ConfigError("fit: resume: 'auto' needs the Trainer's dir, where checkpoints are");
-  if (trainer.earlyStopping && !o.validation)
-    throw new ConfigError(
-      `fit: earlyStopping watches '${trainer.earlyStopping.metric ?? 'val/loss'}', but there is no validation. Give a loader: fit({ train, validation, ... }).`,
-    );
+  for (const rule of ['earlyStopping', 'plateau'] as const)
+    if (trainer[rule] && !o.validation)
+      throw new ConfigError(
+        `fit: ${rule} watches '${trainer[rule].metric ?? 'val/loss'}', but there is no validation. Give a loader: fit({ train, validation, ... }).`,
+      );
   if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
     throw new ConfigError('fit: signal must be an AbortSignal, for example AbortSignal.timeout(60_000)');
 }
@@ -67,6 +68,6 @@ export function settleFit(o: FitOptions, trainer: TrainerOptions): { fit: FitOpt
   };
   if (overfitOneBatch) return { fit: few, trainer };
   const { steps: _, ...fit } = { ...few, epochs: 1, resume: false as const, sanityValidation: 0 };
-  const { dir: _dir, earlyStopping: _early, sinks: _sinks, ...rest } = trainer;
+  const { dir: _dir, earlyStopping: _early, plateau: _plateau, sinks: _sinks, ...rest } = trainer;
   return { fit, trainer: rest };
 }

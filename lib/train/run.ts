@@ -13,8 +13,9 @@ import { evaluate } from './evaluate.ts';
 import { type EvalMetrics, EventStream, type TrainEvent } from './events.ts';
 import { FewBatches } from './few-batches.ts';
 import { settleFit } from './fit-options.ts';
-import { ask, type Decision, EarlyStoppingHook, type Hook, loadHooks, saveHooks } from './hooks.ts';
+import { ask, EarlyStoppingHook, type Hook, loadHooks, PlateauHook, type Ruling, saveHooks } from './hooks.ts';
 import { Progress } from './progress.ts';
+import { type LrScales, RateControl } from './rate-control.ts';
 import { saveSafetensors, snapshot } from './state.ts';
 import { Stepper, type StepResult } from './stepper.ts';
 import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
@@ -29,13 +30,6 @@ const interrupted = (reason: string | undefined): boolean => reason === 'aborted
 interface Best {
   step: number;
   metrics: Record<string, number>;
-}
-
-/** A rate asked for, until the next step boundary. */
-interface PendingLr {
-  lr: number;
-  resolve: () => void;
-  reject: (error: Error) => void;
 }
 
 /** One run of a Trainer: an async iterable of its events, controls, and the result. */
@@ -55,9 +49,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   #stepper: Stepper;
   #stopReason: string | undefined;
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
-  #pendingLr: PendingLr[] = [];
-  /** What hooks and what live control made of the rate; both hold. */
-  #lrScale = { hooks: 1, control: 1 };
+  readonly #rate: RateControl;
   /** Hooks are being asked: no step is queued meanwhile. */
   #asking = false;
   #best: Best | undefined;
@@ -74,14 +66,19 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#trainer = trainer;
     this.#settings = o;
     this.#options = fit;
-    this.#hooks = [...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []), ...(o.hooks ?? [])];
+    this.#hooks = [
+      ...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []),
+      ...(o.plateau ? [new PlateauHook(o.plateau, () => o.optimizer.groups[0]?.lr ?? 0)] : []),
+      ...(o.hooks ?? []),
+    ];
     this.#sinks = [...(o.dir ? [new JsonLinesSink(join(o.dir, history))] : []), ...(o.sinks ?? [])];
     this.#stepper = this.#makeStepper();
+    this.#rate = new RateControl(this.#stepper, (lr) => this.#write({ type: 'control', step: this.#stepper.cursor.step, lr }));
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     this.result = this.#go().finally(() => {
       this.done = true;
       this.#events.end();
-      for (const { reject } of this.#pendingLr) reject(new ConfigError('control.set: the run ended before its next step'));
+      this.#rate.end();
     });
     this.result.catch(() => {}); // whoever awaits it gets the error; nobody need
   }
@@ -197,9 +194,9 @@ export class Run implements AsyncIterable<TrainEvent> {
     });
     for await (const window of windows) {
       if (this.#mustStop()) return;
-      if (this.#pendingLr.length) {
+      if (this.#rate.waiting) {
         await this.#settle(); // the rate is set for the step after it
-        this.#applyControl();
+        this.#rate.apply();
       }
       const { epoch } = stepper.cursor;
       const result = stepper.step(window, (batch) => loss(this.#trainer.forward(batch), batch));
@@ -247,7 +244,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
 
-  async #ask(question: Parameters<typeof ask>[1]): Promise<Decision> {
+  async #ask(question: Parameters<typeof ask>[1]): Promise<Ruling> {
     this.#asking = true;
     try {
       return await ask(this.#hooks, question);
@@ -278,14 +275,10 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#obey(decision);
   }
 
-  #obey(decision: Decision): void {
+  #obey(decision: Ruling): void {
     if (decision.stop !== undefined) this.stop(decision.stop);
-    if (decision.lrScale !== undefined) this.#scaleLr({ hooks: decision.lrScale });
-  }
-
-  #scaleLr(change: { hooks?: number; control?: number }): void {
-    this.#lrScale = { ...this.#lrScale, ...change };
-    this.#stepper.setLrScale(this.#lrScale.hooks * this.#lrScale.control);
+    if (decision.lrScale !== undefined) this.#rate.scale({ hooks: decision.lrScale });
+    if (decision.plateauScale !== undefined) this.#rate.scale({ plateau: decision.plateauScale });
   }
 
   #write(record: Omit<HistoryRecord, 'attempt'>): void {
@@ -300,26 +293,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     if (lr === undefined) return Promise.resolve();
     if (!(lr >= 0 && lr < Infinity)) throw new ConfigError(`control.set: lr must be a number >= 0, got ${lr}`);
     if (this.done) return Promise.reject(new ConfigError('control.set: the run has ended'));
-    return new Promise((resolve, reject) => {
-      this.#pendingLr.push({ lr, resolve, reject });
-    });
-  }
-
-  /** Makes the rate of the coming step what was asked; the schedule's shape, and what hooks decide, go on from it. At a factor of 0 the peak is set. */
-  #applyControl(): void {
-    const stepper = this.#stepper;
-    for (const { lr, resolve, reject } of this.#pendingLr.splice(0)) {
-      const own = stepper.optimizer.groups[0]?.lr ?? 0;
-      const peak = (own * (stepper.schedule?.factor(stepper.applied) ?? 1) || own) * this.#lrScale.hooks;
-      if (!(peak > 0)) {
-        const why = own > 0 ? 'a hook has set the rate to 0' : "the optimizer's own lr is 0";
-        reject(new ConfigError(`control.set: ${why}, which no factor changes. Set the groups' lr.`));
-        continue;
-      }
-      this.#scaleLr({ control: lr / peak });
-      this.#write({ type: 'control', step: stepper.cursor.step, lr });
-      resolve();
-    }
+    return this.#rate.ask(lr);
   }
 
   // ---- best weights and checkpoints -----------------------------------------------------------------------------------------
@@ -350,7 +324,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       hooks: saveHooks(this.#hooks),
       best: this.#best ?? null,
       evaluated: this.#evaluated,
-      lrScale: this.#lrScale,
+      lrScale: this.#rate.scales,
       stopReason: interrupted(this.#stopReason) ? null : (this.#stopReason ?? null),
     };
     const tensors: Record<string, StateDict> = this.#bestWeights ? { [bestFile]: this.#bestWeights } : {};
@@ -384,7 +358,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       hooks: Record<string, unknown>;
       best: Best | null;
       evaluated: Best;
-      lrScale: { hooks: number; control: number };
+      lrScale: LrScales;
       stopReason: string | null;
     };
     // Attempts that were killed before their first checkpoint are in the history only.
@@ -396,6 +370,6 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#checkpointed = this.#stepper.cursor.step;
     this.#bestWeights = await tensors(bestFile);
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
-    if (saved.lrScale.hooks !== 1 || saved.lrScale.control !== 1) this.#scaleLr(saved.lrScale);
+    this.#rate.scale(saved.lrScale);
   }
 }

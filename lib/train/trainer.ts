@@ -5,7 +5,7 @@ import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { Optimizer } from '../optim/index.ts';
 import type { LossScalerOptions } from '../precision/index.ts';
-import type { Schedule } from '../schedule/index.ts';
+import type { PlateauOptions, Schedule } from '../schedule/index.ts';
 import type { Precision } from '../tensor/context.ts';
 import type { DeviceName } from '../tensor/device.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -14,7 +14,7 @@ import { checkKeep, type Keep } from './checkpoint-files.ts';
 import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
 import { type Evaluation, evaluate, type MetricName } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
-import { checkHooks, type Hook } from './hooks.ts';
+import { checkHooks, type Hook, plateauOf } from './hooks.ts';
 import { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 import { Run } from './run.ts';
 import { checkParts } from './stepper.ts';
@@ -40,6 +40,11 @@ export interface TrainerOptions {
   clipNorm?: number;
   /** Watches validation, keeps the best weights and puts them back at the end. Default: off. */
   earlyStopping?: EarlyStoppingOptions;
+  /**
+   * Watches validation and reduces all rates where it no longer improves; multiplies the schedule's factor. `minLr` and `eps` concern the first
+   * group's peak. Default: off.
+   */
+  plateau?: PlateauOptions;
   /** Metrics of evaluations beside the loss. Default: none. */
   metrics?: readonly MetricName[];
   /** The run's folder: checkpoints/, metrics.jsonl, best.safetensors. Default: nothing is written. */
@@ -71,6 +76,7 @@ const known = [
   'lossScaling',
   'clipNorm',
   'earlyStopping',
+  'plateau',
   'metrics',
   'dir',
   'seed',
@@ -146,6 +152,7 @@ export class Trainer {
     checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
     if (options.earlyStopping !== undefined) new EarlyStopping(options.earlyStopping);
+    if (options.plateau !== undefined) plateauOf(options.plateau);
     const { progress } = options;
     if (
       progress !== undefined &&

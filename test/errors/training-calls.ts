@@ -131,6 +131,7 @@ const training: Record<string, readonly Kind[]> = {
       precision: maybe(word('f32')),
       clipNorm: maybe(anyNum(1)),
       earlyStopping: maybe(object(() => ({}))),
+      plateau: maybe(object(() => ({}))),
       metrics: maybe(list(() => ['accuracy'])),
       dir: maybe(file('run')),
       seed: maybe(int(0)),
