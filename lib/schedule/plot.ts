@@ -1,8 +1,8 @@
 const eighths = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const label = (v: number) => (v !== 0 && Math.abs(v) < 1e-3 ? v.toExponential(1) : v.toFixed(3)).padStart(8);
 
-/** Area chart of `values` (one a column), `height` rows of text; the axis starts at 0 unless values are negative. */
-export function plotText(values: Float64Array, height: number, steps: number): string {
+/** Area chart of `values` (one a column), `height` rows of text, the two ends of the axis below; it starts at 0 unless values are negative. */
+export function plotText(values: Float64Array, height: number, ends: readonly [string, string]): string {
   const finite = [...values].filter(Number.isFinite);
   const top = Math.max(...finite, 0);
   const bottom = Math.min(...finite, 0);
@@ -17,15 +17,21 @@ export function plotText(values: Float64Array, height: number, steps: number): s
     const mark = row === height - 1 ? label(top) : row === 0 ? label(bottom) : ' '.repeat(8);
     lines.push(`${mark} ┤${line}`.trimEnd());
   }
-  const end = `${steps} steps`;
-  lines.push(`${' '.repeat(10)}0${end.padStart(Math.max(values.length - 1, end.length + 1))}`);
+  const [begin, end] = ends;
+  lines.push(`${' '.repeat(10)}${begin}${end.padStart(Math.max(values.length - begin.length, end.length + 1))}`);
   return lines.join('\n');
 }
 
 const escapeXml = (s: string) => s.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 /** The curve as one SVG element with its own axis labels. */
-export function plotSvg(values: Float64Array, width: number, height: number, steps: number, title: string): string {
+export function plotSvg(
+  values: Float64Array,
+  width: number,
+  height: number,
+  ends: readonly [string, string],
+  title: string,
+): string {
   const [left, right, up, down] = [48, 12, 24, 24];
   const top = Math.max(...values, 0);
   const bottom = Math.min(...values, 0);
@@ -40,8 +46,8 @@ export function plotSvg(values: Float64Array, width: number, height: number, ste
     `<path d="M${left} ${up}V${height - down}H${width - right}" fill="none" stroke="#888"/>`,
     text(left - 4, up + 4, 'end', label(top).trim()),
     text(left - 4, height - down, 'end', label(bottom).trim()),
-    text(left, height - 8, 'start', '0'),
-    text(width - right, height - 8, 'end', `${steps} steps`),
+    text(left, height - 8, 'start', ends[0]),
+    text(width - right, height - 8, 'end', ends[1]),
     `<polyline points="${points}" fill="none" stroke="#2563eb" stroke-width="1.5"/>`,
     '</svg>',
   ].join('');

@@ -147,13 +147,13 @@ export class Schedule {
   /** A plot in block characters, `width` x `height` character cells (60 x 8), over `steps` (the whole schedule). */
   plot(options: PlotOptions = {}): string {
     const { steps, width, height } = plotSize('schedule.plot', options, { steps: this.#horizon(), width: 60, height: 8 });
-    return plotText(this.#sample(steps, width), height, steps);
+    return plotText(this.#sample(steps, width), height, ['0', `${steps} steps`]);
   }
 
   /** The same curve as a self-contained SVG picture, `width` x `height` pixels (640 x 240). */
   toSVG(options: PlotOptions = {}): string {
     const { steps, width, height } = plotSize('schedule.toSVG', options, { steps: this.#horizon(), width: 640, height: 240 });
-    return plotSvg(this.#sample(steps, Math.min(steps + 1, 512)), width, height, steps, this.describe());
+    return plotSvg(this.#sample(steps, Math.min(steps + 1, 512)), width, height, ['0', `${steps} steps`], this.describe());
   }
 
   /** The description and, once every length is known, the plot. */

@@ -24,6 +24,8 @@ export {
 export type { EvalMetrics, TrainEvent } from './events.ts';
 export { type Decoder, type GenerateOptions, generate } from './generate.ts';
 export type { Decision, Hook } from './hooks.ts';
+export type { LearningRateCurve, LearningRateSuggestions } from './lr-curve.ts';
+export type { FindLearningRateOptions } from './lr-finder.ts';
 export { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 export type { Run } from './run.ts';
 export {

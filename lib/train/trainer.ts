@@ -15,6 +15,8 @@ import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
 import { type Evaluation, evaluate, type MetricName } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
 import { checkHooks, type Hook, plateauOf } from './hooks.ts';
+import type { LearningRateCurve } from './lr-curve.ts';
+import { type FindLearningRateOptions, findLearningRate } from './lr-finder.ts';
 import { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 import { Run } from './run.ts';
 import { checkParts } from './stepper.ts';
@@ -192,6 +194,23 @@ export class Trainer {
   evaluation(signal?: AbortSignal): Evaluation {
     const { model, loss, metrics = [], precision = 'f32' } = this.options;
     return { model, loss, metrics, precision, forward: (b) => this.forward(b), signal };
+  }
+  /**
+   * The learning-rate range test with this trainer's model, loss, optimizer and precision; everything is as before when it is over. Print the curve;
+   * `curve.suggestion` is a rate for the first group.
+   * @throws ConfigError while a run trains the model; NumericsError where the loss is not finite from the beginning
+   */
+  async findLearningRate(options: FindLearningRateOptions): Promise<LearningRateCurve> {
+    this.#checkResting('findLearningRate');
+    const { model, optimizer, precision, lossScaling, clipNorm, seed, loss } = this.options;
+    const parts = {
+      ...{ model, optimizer },
+      ...(precision ? { precision } : {}),
+      ...(lossScaling ? { lossScaling } : {}),
+      ...(clipNorm === undefined ? {} : { clipNorm }),
+      ...(seed === undefined ? {} : { seed }),
+    };
+    return findLearningRate(parts, (batch) => loss(this.forward(batch), batch), options);
   }
   /**
    * Loss and metrics over a loader, in evaluation mode.

@@ -1,7 +1,25 @@
 // Methods of public classes with right arguments; those of layers and the ops that are methods of Tensor are tried as functions.
 import { EarlyStopping, losses, monitor, nn, ones, optim, PhiloxStream, Stepper, schedule, zeros } from '../../lib/index.ts';
-import { any, anyNum, count, fn, int, type Kind, list, maker, maybe, num, object, only, options, or, t, word } from './kinds.ts';
-import { set, trainer } from './row.ts';
+import {
+  any,
+  anyNum,
+  count,
+  fn,
+  int,
+  type Kind,
+  list,
+  maker,
+  maybe,
+  needs,
+  num,
+  object,
+  only,
+  options,
+  or,
+  t,
+  word,
+} from './kinds.ts';
+import { loader, set, trainer } from './row.ts';
 import { batch, file, params } from './training-calls.ts';
 
 /** Methods of classes: how an object is made, and the arguments. */
@@ -62,6 +80,10 @@ export const methods: Readonly<Record<string, Method>> = {
   'Stepper.resume': [stopper, file('none')],
   'Stepper.load': [stopper, only(() => ({ attempts: 0, applied: 0, seed: 0, cursor: { epoch: 0, batch: 0, step: 0 } }))],
   'Trainer.evaluate': [trainer, only(() => ({ epoch: () => [] })), options({ signal: only(() => AbortSignal.timeout(1e6)) })],
+  'Trainer.findLearningRate': [
+    trainer,
+    needs({ train: only(loader), from: maybe(num(1e-7)), to: maybe(num(1)), iterations: maybe(count(30)) }),
+  ],
   'Trainer.predict': [trainer, t([2, 4]), options({ batchSize: count(2), signal: only(() => AbortSignal.timeout(1e6)) })],
   'data.TensorDataset.get': [set, int(0)],
   'data.TensorDataset.locate': [set, list(() => [0])],
