@@ -5,7 +5,7 @@ import { watchModules } from '../nn/hooks.ts';
 import { Buffer, Module } from '../nn/module.ts';
 import { macsOf } from '../ops/cost.ts';
 import { zeros } from '../ops/create.ts';
-import { bind, current, type Precision } from '../tensor/context.ts';
+import { bind, checkPrecision, current, type Precision } from '../tensor/context.ts';
 import { persistent, scope } from '../tensor/scope.ts';
 import { type Shape, show } from '../tensor/shape.ts';
 import { Parameter, type Storage, Tensor } from '../tensor/tensor.ts';
@@ -196,8 +196,7 @@ export function summary(
 ): Summary {
   if (!(model instanceof Module)) throw new ConfigError(`summary: the model must be an nn.Module, got ${describe(model)}`);
   checkOptions('summary', options, ['precision']);
-  if (!['f32', 'bf16', 'f16', undefined].includes(options.precision))
-    throw new ConfigError(`summary: precision must be 'f32', 'bf16' or 'f16', got ${describe(options.precision)}`);
+  checkPrecision('summary', options.precision);
   const state = [...model.stateDict().values()];
   const rows = emptyRows(model);
   const { rng, precision } = current();

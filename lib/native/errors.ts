@@ -72,6 +72,14 @@ export function checkFunction(where: string, name: string, value: unknown, examp
     throw new ConfigError(`${where}: ${name} must be a function, got ${describe(value)}. For example ${example}.`);
 }
 
+/** Throws ConfigError unless `signal` is left out or an AbortSignal. */
+export function checkSignal(where: string, signal: unknown): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new ConfigError(
+      `${where}: signal must be an AbortSignal, for example AbortSignal.timeout(60_000), got ${describe(signal)}`,
+    );
+}
+
 /** Throws ConfigError unless `value` is a list (an array, or anything to iterate over that is no string); gives it as an array. */
 export function checkList<T>(where: string, name: string, value: Iterable<T>): T[] {
   const given: unknown = value;

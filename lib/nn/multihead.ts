@@ -116,6 +116,10 @@ export class MultiheadAttention extends Module {
   }
 
   #cached(where: string, x: Tensor, self: boolean, given: AttendOptions, cache: KVCache): Tensor {
+    if (this.training && this.dropout > 0)
+      throw new ConfigError(
+        `${where}: a cache is for generating, and this layer drops weights while training. Call model.eval() first.`,
+      );
     if (!self || !this.inProjWeight || given.attnMask || given.keyPaddingMask)
       throw new ConfigError(
         `${where}: a cache is for self-attention without masks; cross-attention's keys stay the same, so compute them once.`,

@@ -21,9 +21,7 @@ abstract class AdamRule extends Optimizer<AdamOptions> {
   protected override check(group: ParamGroup<AdamOptions>, index: number): void {
     super.check(group, index);
     this.finite(index, 'eps', group.eps);
-    const [beta1 = -1, beta2 = -1] = Array.isArray(group.betas) ? group.betas : [];
-    if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1))
-      this.refuse(index, 'betas must be two numbers from 0 to below 1', group.betas);
+    this.betas(index, group.betas);
   }
   protected roles(group: ParamGroup<AdamOptions>): readonly string[] {
     return group.amsgrad ? ['expAvg', 'expAvgSq', 'maxExpAvgSq'] : ['expAvg', 'expAvgSq'];

@@ -19,9 +19,7 @@ export class Lion extends Optimizer<LionOptions> {
   }
   protected override check(group: ParamGroup<LionOptions>, index: number): void {
     super.check(group, index);
-    const [beta1 = -1, beta2 = -1] = Array.isArray(group.betas) ? group.betas : [];
-    if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1))
-      this.refuse(index, 'betas must be two numbers from 0 to below 1', group.betas);
+    this.betas(index, group.betas);
   }
   protected roles(): readonly string[] {
     return ['expAvg'];

@@ -156,6 +156,11 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
     if (!(typeof value === 'number' && value >= least && value < Infinity))
       this.refuse(index, `${name} must be a number >= ${least}`, value);
   }
+  protected betas(index: number, betas: readonly [number, number]): void {
+    const [beta1 = -1, beta2 = -1] = Array.isArray(betas) ? betas : [];
+    if (!(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1))
+      this.refuse(index, 'betas must be two numbers from 0 to below 1', betas);
+  }
   protected refuse(index: number, what: string, found: unknown): never {
     throw new ConfigError(`${this.kind} group ${index}: ${what}, got ${describe(found)}`);
   }

@@ -25,6 +25,12 @@ export interface Rng {
 
 export type Precision = 'f32' | 'bf16' | 'f16';
 
+/** Throws ConfigError unless `precision` is left out or one. */
+export function checkPrecision(where: string, precision: unknown): void {
+  if (precision !== undefined && precision !== 'f32' && precision !== 'bf16' && precision !== 'f16')
+    throw new ConfigError(`${where}: precision must be 'f32', 'bf16' or 'f16', got ${describe(precision)}`);
+}
+
 /** Everything ambient, in one object, bound synchronously. */
 export interface Context {
   readonly scope: ScopeRecord | null;

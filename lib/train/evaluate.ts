@@ -8,6 +8,7 @@ import { scope } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type BatchSource, rowsIn, type TensorBatch, toTensors } from './batch.ts';
 import type { EvalMetrics } from './events.ts';
+import { rememberModes } from './modes.ts';
 
 /** Metrics that need predicted classes: logits [N, C] against `y` i32 [N]. */
 export type MetricName = 'accuracy' | 'perClass';
@@ -57,7 +58,7 @@ function evaluateBatch(e: Evaluation, batch: TensorBatch): Readings {
  */
 export async function evaluate(e: Evaluation, loader: BatchSource): Promise<EvalMetrics> {
   const on = e.model.parameters()[0]?.device ?? defaultDevice();
-  const modes = e.model.modules().map((m) => [m, m.training] as const);
+  const putBack = rememberModes(e.model);
   e.model.eval();
   try {
     const totals: { sum: number; count: number; weight: number }[] = [];
@@ -85,6 +86,6 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
     if (confusion && e.metrics.includes('perClass')) metrics.perClass = confusion.perClass();
     return metrics;
   } finally {
-    for (const [m, training] of modes) m.training = training;
+    putBack();
   }
 }

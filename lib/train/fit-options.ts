@@ -1,5 +1,5 @@
 import { checkInteger } from '../data/options.ts';
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { ConfigError, checkOptions, checkSignal, describe } from '../native/errors.ts';
 import { FewBatches } from './few-batches.ts';
 import type { FitOptions, TrainerOptions } from './trainer.ts';
 
@@ -38,8 +38,7 @@ export function checkFit(o: FitOptions, trainer: TrainerOptions): void {
       throw new ConfigError(
         `fit: ${rule} watches '${trainer[rule].metric ?? 'val/loss'}', but there is no validation. Give a loader: fit({ train, validation, ... }).`,
       );
-  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
-    throw new ConfigError('fit: signal must be an AbortSignal, for example AbortSignal.timeout(60_000)');
+  checkSignal('fit', o.signal);
 }
 
 function checkTrials({ overfitOneBatch, fastDevRun, sanityValidation, validation }: FitOptions): void {

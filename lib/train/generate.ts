@@ -1,15 +1,16 @@
 import { checkInteger } from '../data/options.ts';
-import { ConfigError, checkFunction, checkOptions, DataError, describe } from '../native/errors.ts';
+import { ConfigError, checkFunction, checkOptions, checkSignal, DataError, describe } from '../native/errors.ts';
 import { KVCache } from '../nn/kv-cache.ts';
 import { Module } from '../nn/module.ts';
 import { narrow } from '../ops/index.ts';
-import { bind, nextDraw, type Precision } from '../tensor/context.ts';
+import { bind, checkPrecision, nextDraw, type Precision } from '../tensor/context.ts';
 import { tensor } from '../tensor/create.ts';
 import { type Device, defaultDevice } from '../tensor/device.ts';
 import { PhiloxStream } from '../tensor/philox.ts';
 import { scope } from '../tensor/scope.ts';
 import { show } from '../tensor/shape.ts';
 import { Tensor } from '../tensor/tensor.ts';
+import { rememberModes } from './modes.ts';
 import { checkSampling, type SamplingOptions, sampleToken } from './sampling.ts';
 
 /** A decoder: tokens i32 [B, T] to logits [B, T, vocabulary]. It passes the cache on to its attention layers; positions begin at `cache.length`. */
@@ -115,10 +116,8 @@ function check(model: Module & Decoder, o: GenerateOptions): void {
   if (o.seed !== undefined) checkInteger('generate', 'seed', o.seed, 0);
   if (o.onToken !== undefined)
     checkFunction('generate', 'onToken', o.onToken, '(token) => process.stdout.write(text.decode([token]))');
-  if (o.precision !== undefined && !['f32', 'bf16', 'f16'].includes(o.precision))
-    throw new ConfigError(`generate: precision must be 'f32', 'bf16' or 'f16', got ${describe(o.precision)}.`);
-  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
-    throw new ConfigError(`generate: signal must be an AbortSignal, got ${describe(o.signal)}.`);
+  checkPrecision('generate', o.precision);
+  checkSignal('generate', o.signal);
 }
 
 /** Adds tokens to `rows`, in place, until all have ended. */
@@ -169,14 +168,14 @@ export async function generate(
 
   const rows = rowsOf(prompt);
   const on = model.parameters()[0]?.device ?? defaultDevice();
-  const modes = model.modules().map((m) => [m, m.training] as const);
+  const putBack = rememberModes(model);
   const cache = new KVCache();
   model.eval();
   try {
     await extend(model, rows, cache, on, options);
   } finally {
     cache.dispose();
-    for (const [m, training] of modes) m.training = training;
+    putBack();
   }
   return ArrayBuffer.isView(prompt) || typeof prompt[0] === 'number' ? (rows[0] as number[]) : rows;
 }

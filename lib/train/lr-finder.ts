@@ -1,11 +1,12 @@
 import { checkInteger } from '../data/options.ts';
-import { ConfigError, checkOptions, describe, NumericsError } from '../native/errors.ts';
+import { ConfigError, checkOptions, checkSignal, describe, NumericsError } from '../native/errors.ts';
 import { assign, type Module } from '../nn/module.ts';
 import type { Optimizer } from '../optim/index.ts';
 import * as schedule from '../schedule/index.ts';
 import { rngState, setRngState } from '../tensor/context.ts';
 import type { BatchSource } from './batch.ts';
 import { LearningRateCurve } from './lr-curve.ts';
+import { rememberModes } from './modes.ts';
 import { snapshot } from './state.ts';
 import { type LossFunction, Stepper, type StepperOptions } from './stepper.ts';
 
@@ -41,8 +42,7 @@ function check(o: FindLearningRateOptions): Required<Omit<FindLearningRateOption
   checkInteger(where, 'accumulate', accumulate, 1);
   if (!(typeof stopAt === 'number' && stopAt > 1))
     throw new ConfigError(`${where}: stopAt must be a number above 1, got ${describe(stopAt)}`);
-  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
-    throw new ConfigError(`${where}: signal must be an AbortSignal, got ${describe(o.signal)}`);
+  checkSignal(where, o.signal);
   return { train, from, to, iterations, accumulate, stopAt };
 }
 
@@ -53,7 +53,7 @@ const fresh = (o: Optimizer): Optimizer =>
 /** Weights and buffers, the place in the sequence of draws, and modes; put back by the function that it returns. */
 function remember(model: Module): () => void {
   const [weights, rng] = [snapshot(model), rngState()];
-  const modes = model.modules().map((m) => [m, m.training] as const);
+  const putBack = rememberModes(model);
   return () => {
     const own = model.stateDict();
     for (const [name, t] of weights) {
@@ -61,7 +61,7 @@ function remember(model: Module): () => void {
       t.dispose();
     }
     setRngState(rng);
-    for (const [m, training] of modes) m.training = training;
+    putBack();
   };
 }
 

@@ -1,16 +1,17 @@
 import { checkInteger } from '../data/options.ts';
-import { ConfigError, checkFunction, checkOptions, DataError, describe } from '../native/errors.ts';
+import { ConfigError, checkFunction, checkOptions, checkSignal, DataError, describe } from '../native/errors.ts';
 import { Module } from '../nn/module.ts';
 import { checkTensor } from '../ops/define.ts';
 import { narrow } from '../ops/index.ts';
 import { to } from '../ops/unary.ts';
-import { bind, type Precision } from '../tensor/context.ts';
+import { bind, checkPrecision, type Precision } from '../tensor/context.ts';
 import { type Device, defaultDevice } from '../tensor/device.ts';
 import type { DType } from '../tensor/dtype.ts';
 import { scope } from '../tensor/scope.ts';
 import { show } from '../tensor/shape.ts';
 import { type HostArray, hostArray, Tensor } from '../tensor/tensor.ts';
 import { type BatchSource, rowsIn, type TensorBatch, toTensors } from './batch.ts';
+import { rememberModes } from './modes.ts';
 
 /** A loader, or a tensor whose first dimension is the samples. */
 export type Predictable = Pick<BatchSource, 'epoch'> | Tensor;
@@ -110,10 +111,8 @@ function check(model: Module, input: Predictable, o: PredictOptions): void {
   checkOptions('predict', o, ['batchSize', 'forward', 'precision', 'signal']);
   if (o.batchSize !== undefined) checkInteger('predict', 'batchSize', o.batchSize, 1);
   if (o.forward !== undefined) checkFunction('predict', 'forward', o.forward, '({ x }) => model.forward(x)');
-  if (o.precision !== undefined && !['f32', 'bf16', 'f16'].includes(o.precision))
-    throw new ConfigError(`predict: precision must be 'f32', 'bf16' or 'f16', got ${describe(o.precision)}.`);
-  if (o.signal !== undefined && !(o.signal instanceof AbortSignal))
-    throw new ConfigError(`predict: signal must be an AbortSignal, got ${describe(o.signal)}.`);
+  checkPrecision('predict', o.precision);
+  checkSignal('predict', o.signal);
   if (input instanceof Tensor) {
     if (checkTensor('predict', input).ndim === 0)
       throw new DataError('predict: a tensor of no dimension has no samples. Give it one: x.reshape([1]).');
@@ -133,7 +132,7 @@ export async function predict(model: Module, input: Predictable, options: Predic
   const { precision = 'f32', forward = ({ x }: TensorBatch) => (model as Module & { forward(x: Tensor): Tensor }).forward(x) } =
     options;
   const on = model.parameters()[0]?.device ?? (input instanceof Tensor ? input.device : defaultDevice());
-  const modes = model.modules().map((m) => [m, m.training] as const);
+  const putBack = rememberModes(model);
   model.eval();
   try {
     const parts: { values: HostArray; shape: readonly number[]; dtype: DType }[] = [];
@@ -151,6 +150,6 @@ export async function predict(model: Module, input: Predictable, options: Predic
     await arrive();
     return joined(parts, ids);
   } finally {
-    for (const [m, training] of modes) m.training = training;
+    putBack();
   }
 }

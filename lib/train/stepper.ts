@@ -6,7 +6,7 @@ import type { Loss } from '../ops/loss.ts';
 import { Optimizer, StepState } from '../optim/index.ts';
 import { LossScaler, type LossScalerOptions, type LossScalerState } from '../precision/index.ts';
 import { Schedule } from '../schedule/index.ts';
-import { bind, type Precision, type Rng } from '../tensor/context.ts';
+import { bind, checkPrecision, type Precision, type Rng } from '../tensor/context.ts';
 import { scope } from '../tensor/scope.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 import { type AnyWindow, rowsIn, type TensorBatch, toTensors } from './batch.ts';
@@ -84,8 +84,7 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
     throw new ConfigError(`${where}: optimizer ${what(optimizer)}: for example new optim.AdamW(model.parameters())`);
   if (schedule !== undefined && !(schedule instanceof Schedule))
     throw new ConfigError(`${where}: schedule ${what(schedule)}: for example schedule.cosine({ to: 0 })`);
-  if (precision !== 'f32' && precision !== 'bf16' && precision !== 'f16')
-    throw new ConfigError(`${where}: precision must be 'f32', 'bf16' or 'f16', got ${describe(precision)}`);
+  checkPrecision(where, precision);
   if (options.lossScaling !== undefined && precision !== 'f16')
     throw new ConfigError(
       `${where}: lossScaling is for precision 'f16'; under '${precision}' nothing needs scaling. Leave it out.`,

@@ -1,6 +1,6 @@
 import { checkInteger } from '../data/options.ts';
 import { ProgressBar, type ProgressStream, type Sink } from '../monitor/index.ts';
-import { ConfigError, checkList, checkOptions, checkText, describe } from '../native/errors.ts';
+import { ConfigError, checkList, checkOptions, checkSignal, checkText, describe } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { Optimizer } from '../optim/index.ts';
@@ -218,8 +218,7 @@ export class Trainer {
    */
   async evaluate(loader: BatchSource, options: { signal?: AbortSignal } = {}): Promise<EvalMetrics> {
     checkOptions('evaluate', options, ['signal']);
-    if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
-      throw new ConfigError(`evaluate: signal must be an AbortSignal, got ${describe(options.signal)}`);
+    checkSignal('evaluate', options.signal);
     if (typeof loader?.epoch !== 'function')
       throw new ConfigError('evaluate: expected a loader, for example data.loader(set, { batchSize: 512 })');
     this.#checkResting('evaluate');

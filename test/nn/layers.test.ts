@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ConfigError, manualSeed, nn, randn, ShapeError, type Tensor, tensor, zeros } from '../../lib/index.ts';
+import { ConfigError, interpolate, manualSeed, nn, randn, ShapeError, type Tensor, tensor, zeros } from '../../lib/index.ts';
 import { bind } from '../../lib/tensor/context.ts';
 import { distance, normals, valuesOf } from '../train/helpers.ts';
 import { moreLayers } from './more-layers.ts';
@@ -261,6 +261,20 @@ describe('Sequential fuses what stands together, and nothing else changes', () =
         expect(distance(fused.y, plain.y)).toBeLessThan(limit);
         expect(distance(fused.gradients, plain.gradients)).toBeLessThan(2 * limit);
       });
+});
+
+test('Upsample is interpolate, in every mode', async () => {
+  const x = randn([1, 2, 3, 4]);
+  for (const options of [
+    { scaleFactor: 2 },
+    { size: [5, 3] },
+    { scaleFactor: [2, 3], mode: 'bilinear' },
+    { size: 7, mode: 'bilinear', alignCorners: true },
+  ] as const) {
+    const want = interpolate(x, options);
+    const got = new nn.Upsample(options).forward(x);
+    expect([got.shape, Array.from(await got.data())]).toEqual([want.shape, Array.from(await want.data())]);
+  }
 });
 
 test('what a layer refuses', () => {

@@ -294,6 +294,7 @@ describe('KVCache', () => {
       expect(() => new nn.KVCache({ capacity: 0 })).toThrow(ConfigError);
       const x = randn([1, 3, 8]);
       expect(() => new nn.MultiheadAttention(8, 2).forward(x, { cache, attnMask: randn([3, 3]) })).toThrow(/without masks/);
+      expect(() => new nn.MultiheadAttention(8, 2, { dropout: 0.1 }).forward(x, { cache })).toThrow(/Call model\.eval\(\)/);
       expect(() => new nn.TransformerBlock(8, 2).forward(x, { cache: {} as never })).toThrow(/must be a KVCache/);
     });
   });
