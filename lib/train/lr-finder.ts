@@ -3,7 +3,6 @@ import { ConfigError, checkOptions, checkSignal, describe, NumericsError } from 
 import { assign, type Module } from '../nn/module.ts';
 import type { Optimizer } from '../optim/index.ts';
 import * as schedule from '../schedule/index.ts';
-import { rngState, setRngState } from '../tensor/context.ts';
 import type { BatchSource } from './batch.ts';
 import { LearningRateCurve } from './lr-curve.ts';
 import { rememberModes } from './modes.ts';
@@ -50,9 +49,9 @@ function check(o: FindLearningRateOptions): Required<Omit<FindLearningRateOption
 const fresh = (o: Optimizer): Optimizer =>
   new (o.constructor as new (groups: unknown) => Optimizer)(o.groups.map((group) => ({ ...group })));
 
-/** Weights and buffers, the place in the sequence of draws, and modes; put back by the function that it returns. */
+/** Weights, buffers and modes; put back by the function that it returns. A step draws from a sequence of its own: the global one stays where it is. */
 function remember(model: Module): () => void {
-  const [weights, rng] = [snapshot(model), rngState()];
+  const weights = snapshot(model);
   const putBack = rememberModes(model);
   return () => {
     const own = model.stateDict();
@@ -60,7 +59,6 @@ function remember(model: Module): () => void {
       assign(own.get(name) as never, t);
       t.dispose();
     }
-    setRngState(rng);
     putBack();
   };
 }

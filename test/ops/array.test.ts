@@ -28,6 +28,13 @@ const drawn = (n: number, name: string, below = 9): number[] => {
 };
 
 describe('makers', () => {
+  test('tensor copies views of shared memory', async () => {
+    const shared = new Float32Array(new SharedArrayBuffer(16));
+    shared.set([1, 2, 3, 4]);
+    const x = tensor(shared.subarray(1), { device: defaultDevice() });
+    shared.fill(9);
+    expect([x.dtype, await read(x)]).toEqual(['f32', [2, 3, 4]]);
+  });
   test('arange', async () => {
     expect(await read(arange(4))).toEqual([0, 1, 2, 3]);
     expect(await read(arange(2, 11, 3))).toEqual([2, 5, 8]);

@@ -15,6 +15,7 @@ import {
   scope,
   type Tensor,
   tensor,
+  zeros,
 } from '../../lib/index.ts';
 import { sampleToken } from '../../lib/train/sampling.ts';
 
@@ -160,6 +161,13 @@ describe('generate', () => {
     expect(a).not.toEqual(b);
     manualSeed(2);
     expect(await say()).toEqual(a);
+  });
+
+  test('each position and each row has a number of its own', async () => {
+    const even = Object.assign(new nn.Identity(), { forward: (t: Tensor) => zeros([...t.shape, 50]) });
+    const rows = await generate(even as never, [[1], [1], [1]], { maxNewTokens: 60, seed: 5 });
+    for (const row of rows) expect(new Set(row.slice(1)).size).toBeGreaterThan(25); // of 50, when 60 are drawn: 35 are to be expected
+    expect(new Set(rows.map(String)).size).toBe(3);
   });
 
   test('in 16 bits too', async () => {
