@@ -278,6 +278,10 @@ test('Upsample is interpolate, in every mode', async () => {
 });
 
 test('what a layer refuses', () => {
+  expect(() => new nn.Upsample({ size: [0, 2] })).toThrow(
+    /size must be a whole number from 1, or one for each side, got \[0, 2\]/,
+  );
+  expect(() => new nn.Upsample({ scaleFactor: [2, Number.NaN] })).toThrow(/scaleFactor must be a number above 0/);
   const bad: [() => unknown, new (...a: never[]) => Error, RegExp][] = [
     [() => new nn.Linear(0, 3), ConfigError, /Linear: inFeatures must be a whole number above 0, got 0/],
     [() => new nn.Linear(3, undefined as never), ConfigError, /outFeatures.*undefined/],
