@@ -6,9 +6,10 @@ import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } fr
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { setDefaultDevice } from '../../lib/tensor/device.ts';
+import { countLaunches, holdToCosts, isCosted } from '../helpers/costs.ts';
 import { withSimulatedGpu } from '../helpers/device.ts';
 import { onEveryDevice } from '../helpers/every-device.ts';
-import { collected } from './vitest.ts';
+import { collected, startFile } from './vitest.ts';
 
 export interface TestRun {
   name: string;
@@ -73,10 +74,16 @@ async function judge(numbers: readonly number[]): Promise<void> {
   process.exit(0);
 }
 
+countLaunches();
 setDefaultDevice(withSimulatedGpu());
 /** What is about the library around the kernels stays out: it launches the same ones, later, and counts on a process of its own. */
 const judges = onEveryDevice.flatMap(filesOf).filter((file) => /^test\/(golden|nn|ops|optim)\/|loss-scaling/.test(file));
-for (const file of judges) await import(new URL(`../../${file}`, import.meta.url).href);
+for (const file of judges) {
+  const { href } = new URL(`../../${file}`, import.meta.url);
+  startFile();
+  if (isCosted(href)) holdToCosts(href);
+  await import(href);
+}
 const [mode, argument = '', flags = ''] = process.argv.slice(2);
 if (mode === 'map') await map(argument);
 else if (mode === 'run') await judge(argument.split(',').map(Number));

@@ -2,6 +2,8 @@
  * Stands in for vitest where mutants are judged: it collects the tests of the suite's own files as a list, so that a process can run the few that
  * launch one kernel and be done in a second. It knows the parts of vitest that those files use; another is an error on import.
  */
+
+import { format } from 'node:util';
 import { JestAsymmetricMatchers, JestChaiExpect, JestExtend } from '@vitest/expect';
 import { spyOn } from '@vitest/spy';
 import * as chai from 'chai';
@@ -22,13 +24,14 @@ const path: string[] = [];
 let hooks: { readonly [when: string]: Body[] } = { beforeEach: [], afterEach: [] };
 let finished: Body[] = [];
 
-async function runTest(body: Body, args: unknown[], around: typeof hooks): Promise<void> {
+async function runTest(name: string, body: Body, args: unknown[], around: typeof hooks): Promise<void> {
   finished = [];
+  const context = { task: { fullTestName: name } };
   try {
-    for (const before of around.beforeEach as Body[]) await before();
+    for (const before of around.beforeEach as Body[]) await before(context);
     await body(...args);
   } finally {
-    for (const after of [...(around.afterEach as Body[]), ...finished]) await after();
+    for (const after of [...(around.afterEach as Body[]), ...finished]) await after(context);
   }
 }
 const bodyOf = (rest: unknown[]): Body => rest.find((r) => typeof r === 'function') as Body;
@@ -38,14 +41,21 @@ function one(name: string, ...rest: unknown[]): void {
 }
 function collect(name: string, body: Body, args: unknown[]): void {
   const around = hooks;
-  collected.push({ name: [...path, name].join(' > '), run: () => runTest(body, args, around) });
+  const whole = [...path, name].join(' > ');
+  collected.push({ name: whole, run: () => runTest(whole, body, args, around) });
 }
-/** Names are made distinct by the row's number. */
+/** A file's tests from here on: hooks of the last one's are not theirs. */
+export function startFile(): void {
+  hooks = { beforeEach: [], afterEach: [] };
+}
 const each =
   (put: (name: string, body: Body, args: unknown[]) => void) =>
   (rows: readonly unknown[]) =>
   (name: string, ...rest: unknown[]): void => {
-    for (const [i, row] of rows.entries()) put(`${name} [${i}]`, bodyOf(rest), Array.isArray(row) ? row : [row]);
+    for (const row of rows) {
+      const args = Array.isArray(row) ? row : [row];
+      put(format(name, ...args.slice(0, name.match(/%[^%]/g)?.length ?? 0)), bodyOf(rest), args);
+    }
   };
 
 function group(name: string, body: Body, args: unknown[] = []): void {

@@ -98,7 +98,7 @@ describe.each(['f32', 'f16', 'bf16'] as const)('%s', (dtype) => {
   test('pow', () => agree([placed('a', dtype, 0.5, 2), placed('b', dtype)], (x, y) => anneal.pow(x, y), true));
 });
 
-describe.each(['f32', 'f16', 'bf16', 'i32', 'u8'] as const)('%s', (dtype) => {
+describe.each(['f32', 'f16', 'bf16', 'i32', 'u8'] as const)('two operands, %s', (dtype) => {
   const operands = () => [placed('a', dtype, 0, 9), placed('b', dtype, 0, 9)];
   test.each('add sub mul maximum minimum eq ne lt le gt ge'.split(' '))('%s', async (name) => {
     await agree(operands(), (x, y) => op(name)(x, y), false);
