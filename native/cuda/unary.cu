@@ -2,8 +2,6 @@
 #include "cuda/elementwise.cuh"
 #include "cuda/math.cuh"
 
-#pragma nv_diag_suppress 186  // functors compare with zero what may be unsigned
-
 namespace anneal::gpu {
 #include "ops/functors.h"
 
@@ -85,8 +83,8 @@ ANNEAL_UNARY_OPS(ANNEAL_ROW)
 #undef ANNEAL_ROW
 ANNEAL_FLOATS(ANNEAL_BOTH, gelu, Gelu)
 ANNEAL_FLOATS(ANNEAL_BOTH, geluTanh, GeluTanh)
-// Integers have these four.
-#define ANNEAL_ROW(name, F) ANNEAL_FORWARD(name, F, int32_t, i32) ANNEAL_FORWARD(name, F, uint8_t, u8)
+// Whole numbers with a sign have these four.
+#define ANNEAL_ROW(name, F) ANNEAL_FORWARD(name, F, int32_t, i32)
 ANNEAL_ROW(neg, Neg) ANNEAL_ROW(abs, Abs) ANNEAL_ROW(square, Square) ANNEAL_ROW(sign, Sign)
 #undef ANNEAL_ROW
 
