@@ -52,16 +52,19 @@ async function agree(operands: readonly Tensor[], f: (...x: Tensor[]) => Tensor,
     });
     const y = f(...cut);
     if (!differentiable) return [y.data()];
-    const g = narrow(operands[0] as Tensor, 0, from, n).detach();
+    // A sum over the part is no part of the sum.
+    const summed = y.shape.length === 0;
+    const g = summed ? anneal.ones([], { device: y.device }) : narrow(operands[0] as Tensor, 0, from, n).detach();
     y.backward(g.to(y.dtype));
-    const once = cut.map((c) => c.grad as Tensor);
+    const gradients = () => cut.flatMap((c) => c.grad ?? []);
+    const once = gradients();
     for (const c of cut) c.grad = null;
     const again = f(...cut);
     again
       .mul(0.5)
       .add(f(...cut))
       .backward(g.to(again.dtype));
-    return [y, ...once, ...cut.map((c) => c.grad as Tensor)].map((t) => t.data());
+    return [...(summed ? [] : [y]), ...once, ...gradients()].map((t) => t.data());
   };
   await scope.run(async () => {
     const whole = await Promise.all(run(0, all));
@@ -173,4 +176,24 @@ describe.each(['f32', 'f16', 'bf16', 'i32', 'u8'] as const)('two operands, %s', 
   });
   if (dtype === 'i32')
     test.each('neg abs square sign'.split(' '))('%s', (name) => agree([placed('c', dtype, -9, 9)], (x) => op(name)(x), false));
+});
+
+type Loss = ReturnType<typeof anneal.losses.mse>;
+/** With a weight for each element, and for each positive one, where the loss takes them. */
+const losses: { readonly [name: string]: (x: Tensor, t: Tensor, weight: Tensor) => Loss } = {
+  mse: anneal.losses.mse,
+  l1: anneal.losses.l1,
+  huber: (x, t) => anneal.losses.huber(x, t, { delta: 0.4 }),
+  bceWithLogits: (x, t, weight) => anneal.losses.bceWithLogits(x, t, { weight, posWeight: weight.mul(2) }),
+  kl: (x, t) => anneal.losses.kl(x, t),
+  klLog: (x, t) => anneal.losses.kl(x, t, { logTarget: true }),
+};
+describe.each(['f32', 'f16', 'bf16'] as const)('losses, %s', (dtype) => {
+  test.each(Object.keys(losses))('%s', (name) =>
+    agree(
+      [placed('x', dtype), placed('t', dtype, 0.05, 0.95), placed('w', 'f32', 0.5, 2)],
+      (x, t, w) => (losses[name] as (typeof losses)[string])(x, t, w.detach()).terms[0]?.sum as Tensor,
+      true,
+    ),
+  );
 });

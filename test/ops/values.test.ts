@@ -57,6 +57,9 @@ const bounds: { readonly [name: string]: readonly [Bound, Bound] } = {
   log10: [{}, subnormal],
   erf: [{}, { relative: 1e-5 }], // e^(-x^2): x^2 times the rounding of x^2
   pow: [{}, subnormal],
+  bceWithLogits: [{ relative: 1e-5 }, { absolute: 1e-6 }], // differences of numbers about 1
+  kl: [{ absolute: 1e-3 }, { absolute: 1e-6 }], // of 300 terms up to 1000
+  huber: [{ relative: 1e-5 }, {}],
 };
 async function close(what: string, actual: Tensor, exact: Tensor, inputs: readonly Float64Array[], b: Bound): Promise<void> {
   const dtype = actual.dtype as 'f32' | 'bf16' | 'f16';
@@ -98,6 +101,24 @@ async function compare(
 
 const unary =
   'neg abs exp expm1 log log2 log10 log1p sqrt rsqrt square reciprocal sin cos tan asin acos atan sinh cosh tanh sigmoid relu leakyRelu elu silu softplus erf gelu floor ceil round sign';
+const { mse, l1, huber, bceWithLogits, kl } = anneal.losses;
+const sumOf = (loss: ReturnType<typeof mse>): Tensor => loss.terms[0]?.sum as Tensor;
+const losses: { readonly [name: string]: (x: Tensor, t: Tensor) => Tensor } = {
+  mse: (x, t) => sumOf(mse(x, t)),
+  l1: (x, t) => sumOf(l1(x, t)),
+  huber: (x, t) => sumOf(huber(x, t, { delta: 0.4 })),
+  bceWithLogits: (x, t) => {
+    const posWeight = x
+      .detach()
+      .to(x.dtype === 'f64' ? 'f64' : 'f32')
+      .gt(0)
+      .to('f32')
+      .add(0.5);
+    return sumOf(bceWithLogits(x, t, { posWeight, weight: posWeight.add(1) }));
+  },
+  kl: (x, t) => sumOf(kl(x, t)),
+  klLog: (x, t) => sumOf(kl(x, t, { logTarget: true })),
+};
 describe.each(['f32', 'bf16', 'f16'] as const)('%s', (dtype) => {
   test.each(unary.split(' '))('%s', (name) => compare(name, named(name), [ladder], dtype));
   // Beyond, the result is infinite and the derivative, less by ln 2, is not.
@@ -119,4 +140,9 @@ describe.each(['f32', 'bf16', 'f16'] as const)('%s', (dtype) => {
   test.each('add sub mul div pow atan2 fmod remainder floorDivide maximum minimum'.split(' '))('%s', (name) =>
     compare(name, named(name), columns, dtype, false),
   );
+
+  // Logits or log-probabilities, with targets from 0 to 1, the ends included.
+  const [inputs, targets] = [steps.filter((x) => Math.abs(x) <= 1000), [0, 1e-30, 0.1, 0.5, 0.9, 1]];
+  const met = [inputs.flatMap((a) => targets.map(() => a)), inputs.flatMap(() => targets)];
+  test.each(Object.keys(losses))('%s', (name) => compare(name, losses[name] as Op, met, dtype));
 });
