@@ -14,7 +14,7 @@ import type { Launch } from '../../bench/simulated.ts';
 import { defaultDevice } from '../../lib/tensor/device.ts';
 
 /** Test files whose costs are recorded: between them they launch nearly every kernel, at sizes on each side of its thresholds. */
-const costed = /\/test\/ops\/(sizes|tiles|integers|shares)\.test\.ts$/;
+const costed = /\/test\/ops\/(sizes|tiles|integers|shares|ties)\.test\.ts$/;
 export const isCosted = (file: string): boolean => costed.test(file);
 
 /** Warp instructions; sectors of global memory, 32 bytes each; wavefronts of shared memory. */

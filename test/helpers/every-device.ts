@@ -10,9 +10,9 @@ export const onEveryDevice = [
   'test/monitor/{anomaly,profile,summary}.test.ts',
   'test/nn/*.test.ts',
   'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,losses,norm,pool,random,reduce,select}.test.ts',
-  'test/ops/{array,indexing,integers,scatter,kernels-vs-f64,shares,sizes,tiles,values}.test.ts',
+  'test/ops/{array,indexing,integers,scatter,kernels-vs-f64,shares,sizes,ties,tiles,values}.test.ts',
   'test/optim/*.test.ts',
   'test/tensor/*.test.ts',
   'test/train/{generate,trials}.test.ts',
-  'test/train/{stepper,accumulation,early-stopping,loss-scaling,precision,trainer}.test.ts',
+  'test/train/{stepper,average,accumulation,early-stopping,loss-scaling,precision,trainer}.test.ts',
 ];
