@@ -1,9 +1,12 @@
 /** Optimizers: fused multi-tensor updates, parameter groups, clipping. */
 export { Adagrad, type AdagradOptions } from './adagrad.ts';
 export { Adam, type AdamOptions, AdamW } from './adam.ts';
+export { type AveragedWeights, type EMAOptions, ema, type SWAOptions, swa } from './averaged-weights.ts';
 export { clipGradNorm } from './clip.ts';
 export { type DecayGroup, type Named, type ParamGroupsOptions, paramGroups } from './groups.ts';
+export { LAMB, type LAMBOptions } from './lamb.ts';
 export { Lion, type LionOptions } from './lion.ts';
+export { Muon, type MuonGroupsOptions, type MuonOptions, muonGroups } from './muon.ts';
 export {
   type GroupInput,
   type GroupOptions,

@@ -6,8 +6,12 @@ import { persistent } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { Parameter, type Tensor, unwritten } from '../tensor/tensor.ts';
 
-/** Elements per unit of work, fixed, so that sums do not depend on the number of threads. native/src/cpu/optim.cc has the same. */
+/** Elements per unit of work, fixed, so that sums do not depend on the number of threads. native/src/cpu/optim.h has the same. */
 export const chunk = 32768;
+
+/** Columns of a list of parameters; a rule's state follows. native/src/cpu/update.cc has the same. */
+export const columns = { param: 0, step: 1, shadow: 2, state: 3 } as const;
+export const columnCount = columns.state + 3;
 
 interface Held {
   list: number;

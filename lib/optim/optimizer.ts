@@ -6,7 +6,7 @@ import { defaultDevice } from '../tensor/device.ts';
 import { persistent } from '../tensor/scope.ts';
 import { sameShape, show } from '../tensor/shape.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
-import { GradientList, NativeList } from './lists.ts';
+import { columnCount, columns, GradientList, NativeList } from './lists.ts';
 import type { StepState } from './step-state.ts';
 
 /** What every group has; optimizers add theirs. All may be changed between steps. */
@@ -30,10 +30,6 @@ export interface OptimizerState {
   tensors: Map<string, Tensor>;
 }
 
-/** Columns of a group's list; the optimizer's own state follows. native/src/cpu/optim.cc has the same. */
-const columns = { param: 0, step: 1, shadow: 2, state: 3 } as const;
-const mostStates = 3;
-
 const fillOp = nativeOp('fill');
 
 /** A parameter with its state. */
@@ -56,7 +52,7 @@ class Plan {
     const steps = persistent(() => filled([params.length], 0, 'f64', { device: params[0]?.device ?? defaultDevice() }));
     this.rows = params.map((param, i) => ({ param, step: persistent(() => steps.alias([], 8 * i)), states: [] }));
     steps.dispose();
-    this.list = new NativeList(params.length, columns.state + mostStates);
+    this.list = new NativeList(params.length, columnCount);
     this.offset = offset;
     this.rows.forEach(({ param, step }, i) => {
       this.list.set(i, columns.param, param);
@@ -163,6 +159,11 @@ export abstract class Optimizer<O extends GroupOptions = GroupOptions> {
   }
   protected refuse(index: number, what: string, found: unknown): never {
     throw new ConfigError(`${this.kind} group ${index}: ${what}, got ${describe(found)}`);
+  }
+
+  /** The state of each parameter of the group that begins at `offset`; empty before the parameter's first update. */
+  protected statesOf(offset: number): readonly (readonly Tensor[])[] {
+    return (this.#plans.find((plan) => plan.offset === offset) as Plan).rows.map((row) => row.states);
   }
 
   /** Is this tensor one of the parameters? */

@@ -7,6 +7,8 @@ import { type Checkpoint, latestValid, type WriteCheckpointOptions, writeCheckpo
 import { encoded, loadSafetensors } from './state.ts';
 import type { Stepper, StepperState } from './stepper.ts';
 
+const averageFile = 'average.safetensors';
+
 /** What rides along in a checkpoint: tensors by file name, and JSON. */
 export interface Extra {
   readonly tensors?: Readonly<Record<string, StateDict>>;
@@ -41,6 +43,7 @@ export async function stageCheckpoint(
   const tensors = {
     'weights.safetensors': stepper.model.stateDict(),
     'optimizer.safetensors': optimizer.tensors,
+    ...(stepper.average ? { [averageFile]: stepper.average.state() } : {}),
     ...extra.tensors,
   };
   // All reads are queued before the first is awaited: steps queued from now on come after every one of them.
@@ -97,6 +100,7 @@ export async function loadCheckpoint(dir: string, stepper: Stepper): Promise<Res
   stepper.model.loadStateDict(weights);
   stepper.optimizer.loadStateDict({ ...state.optimizer, tensors: optimizer });
   for (const t of [...weights.values(), ...optimizer.values()]) t.dispose();
+  await loadAverage(stepper, state.stepper.average, at(averageFile));
   stepper.load(state.stepper);
   setRngState(state.rng);
   return {
@@ -105,6 +109,19 @@ export async function loadCheckpoint(dir: string, stepper: Stepper): Promise<Res
     extra: state.extra,
     tensors: async (name) => (name in checkpoint.manifest.files ? loadSafetensors(at(name)) : undefined),
   };
+}
+
+/** Averages of weights; a run that had none begins them with the weights that it goes on from. */
+async function loadAverage(stepper: Stepper, saved: StepperState['average'], path: string): Promise<void> {
+  const { average } = stepper;
+  if (!average || saved === undefined) return;
+  if (saved !== average.kind)
+    throw new CheckpointError(
+      `${path}: these averages are of ${saved}, and the run asks for ${average.kind}. Ask for ${saved}, or start anew without resume.`,
+    );
+  const tensors = await loadSafetensors(path);
+  average.load(tensors);
+  for (const t of tensors.values()) t.dispose();
 }
 
 /** Where a fresh start puts what the run's folder held. */

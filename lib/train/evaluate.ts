@@ -2,6 +2,7 @@ import { ConfusionMatrix, predictedClasses } from '../monitor/index.ts';
 import { DataError } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
+import type { AveragedWeights } from '../optim/index.ts';
 import { bind, type Precision } from '../tensor/context.ts';
 import { defaultDevice } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
@@ -19,6 +20,8 @@ export interface Evaluation {
   loss: (output: Tensor, batch: TensorBatch) => Loss;
   metrics: readonly MetricName[];
   precision: Precision;
+  /** Averages that stand in for the weights. */
+  average?: AveragedWeights | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -65,9 +68,9 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
     let confusion: ConfusionMatrix | undefined;
     let samples = 0;
     for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
-      const readings = bind({ grad: false, precision: e.precision }, () =>
-        scope(() => ({ r: evaluateBatch(e, toTensors(batch, on)) })),
-      ).r;
+      const read = () =>
+        bind({ grad: false, precision: e.precision }, () => scope(() => ({ r: evaluateBatch(e, toTensors(batch, on)) })).r);
+      const readings = e.average ? e.average.within(read) : read();
       samples += rowsIn(batch);
       for (const [k, term] of (await readings.terms).entries()) {
         totals[k] ??= { sum: 0, count: 0, weight: term.weight };

@@ -41,4 +41,5 @@ export { loadSafetensors, saveSafetensors } from './state.ts';
 export { type LossFunction, Stepper, type StepperOptions, type StepResult } from './stepper.ts';
 export { type LoadTorchOptions, loadTorch, type TorchValue } from './torch-file/index.ts';
 export { type FitOptions, type FitResult, Trainer, type TrainerLoss, type TrainerOptions } from './trainer.ts';
+export { type UpdateBatchNormOptions, updateBatchNorm } from './update-batch-norm.ts';
 export type { FileContent } from './whole-file.ts';

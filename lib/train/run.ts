@@ -5,6 +5,7 @@ import { ConfigError, checkOptions } from '../native/errors.ts';
 import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
 import { assign } from '../nn/module.ts';
+import type { AveragedWeights } from '../optim/index.ts';
 import { rngState, setRngState } from '../tensor/context.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
@@ -19,6 +20,7 @@ import { type LrScales, RateControl } from './rate-control.ts';
 import { saveSafetensors, snapshot } from './state.ts';
 import { Stepper, type StepResult } from './stepper.ts';
 import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
+import { updateBatchNorm } from './update-batch-norm.ts';
 
 const checkpoints = 'checkpoints';
 const history = 'metrics.jsonl';
@@ -95,6 +97,11 @@ export class Run implements AsyncIterable<TrainEvent> {
     return this.done || this.#asking;
   }
 
+  /** Averages that stand in for the weights until the run is over; then the model holds them. */
+  get average(): AveragedWeights | undefined {
+    return this.done ? undefined : this.#stepper.average;
+  }
+
   /** Steps of the whole run, where they can be known. */
   get totalSteps(): number | undefined {
     const { train, epochs, steps, accumulate = 1 } = this.#options;
@@ -103,7 +110,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   #makeStepper(): Stepper {
-    const { model, optimizer, precision, lossScaling, clipNorm, seed, schedule, detectAnomaly } = this.#settings;
+    const { model, optimizer, precision, lossScaling, clipNorm, ema, swa, seed, schedule, detectAnomaly } = this.#settings;
     let resolved = schedule;
     if (schedule && schedule.totalSteps === undefined) {
       if (this.totalSteps === undefined)
@@ -117,6 +124,8 @@ export class Run implements AsyncIterable<TrainEvent> {
       ...(precision ? { precision } : {}),
       ...(lossScaling ? { lossScaling } : {}),
       ...(clipNorm === undefined ? {} : { clipNorm }),
+      ...(ema ? { ema } : {}),
+      ...(swa ? { swa } : {}),
       ...(seed === undefined ? {} : { seed }),
       ...(detectAnomaly === undefined ? {} : { detectAnomaly }),
     });
@@ -300,15 +309,24 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   #keepBest(): void {
     for (const t of this.#bestWeights?.values() ?? []) t.dispose();
-    this.#bestWeights = snapshot(this.#settings.model);
+    this.#bestWeights = snapshot(this.#stepper.average ?? this.#settings.model);
   }
 
   async #restoreBest(): Promise<void> {
-    const { model, dir } = this.#settings;
+    const { model, dir, swa, precision } = this.#settings;
+    const { train, signal } = this.#options;
+    const { average } = this.#stepper;
     if (this.#bestWeights) {
       const own = model.stateDict();
       for (const [name, t] of this.#bestWeights) assign(own.get(name) as never, t);
-    }
+    } else average?.apply();
+    average?.dispose();
+    if (swa && !signal?.aborted)
+      // A stream may have no end; a thousand batches tell the statistics.
+      await updateBatchNorm(model, new FewBatches(train, 1000), {
+        forward: (b) => this.#trainer.forward(b),
+        ...(precision ? { precision } : {}),
+      });
     if (dir) await saveSafetensors(join(dir, bestFile), model.stateDict());
     for (const t of this.#bestWeights?.values() ?? []) t.dispose();
   }

@@ -89,8 +89,8 @@ export function renewState(optimizer: Optimizer): void {
 /** Counts are f64, which only the CPU compares. */
 const begun = (updates: Tensor, t: Tensor): Tensor => updates.to('cpu').gt(0).to(t.device);
 
-/** Copies of the model's tensors on its device: best weights, and what must be put back. */
-export function snapshot(model: Module): StateDict {
+/** Copies of the tensors of a model, or of its averages, on their device: best weights, and what must be put back. */
+export function snapshot(model: Pick<Module, 'stateDict'>): StateDict {
   return new Map([...model.stateDict()].map(([name, t]) => [name, persistent(() => copyOf(t))]));
 }
 

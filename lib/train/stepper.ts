@@ -3,6 +3,7 @@ import { AnomalyWatch } from '../monitor/anomaly.ts';
 import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, GraphError } from '../native/errors.ts';
 import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
+import { type AveragedWeights, type EMAOptions, ema, emaRule, type SWAOptions, swa, swaRule } from '../optim/averaged-weights.ts';
 import { Optimizer, StepState } from '../optim/index.ts';
 import { LossScaler, type LossScalerOptions, type LossScalerState } from '../precision/index.ts';
 import { Schedule } from '../schedule/index.ts';
@@ -25,6 +26,10 @@ export interface StepperOptions {
   lossScaling?: LossScalerOptions;
   /** Limit of the global gradient norm. Default: none. */
   clipNorm?: number;
+  /** Keep an exponential moving average of the weights, `stepper.average`. One of `ema` and `swa`. Default: none. */
+  ema?: EMAOptions;
+  /** Keep a plain mean of the weights from an update on (stochastic weight averaging), `stepper.average`. */
+  swa?: SWAOptions;
   /** Keys dropout masks. Default 0. */
   seed?: number;
   /**
@@ -72,6 +77,8 @@ export interface StepperState {
   seed: number;
   cursor: DataCursor;
   lossScaler?: LossScalerState;
+  /** Which average the checkpoint holds. */
+  average?: AveragedWeights['kind'];
 }
 
 /** Throws ConfigError unless what Stepper and Trainer have in common makes sense. */
@@ -93,6 +100,9 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
     throw new ConfigError(
       `${where}: clipNorm must be a number above 0, got ${describe(clipNorm)}. Leave it out for no clipping.`,
     );
+  if (options.ema !== undefined && options.swa !== undefined) throw new ConfigError(`${where}: give one of ema and swa`);
+  if (options.ema !== undefined) emaRule(options.ema);
+  if (options.swa !== undefined) swaRule(options.swa);
   if (!['undefined', 'boolean'].includes(typeof options.detectAnomaly))
     throw new ConfigError(`${where}: detectAnomaly must be true or false, got ${describe(options.detectAnomaly)}`);
   if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${describe(seed)}`);
@@ -104,7 +114,7 @@ const AHEAD = 1024;
 
 /**
  * The training step, in its one order: micro-batches forward and backward; unscale by the window's count; look for inf and nan; norm; clip; update or
- * skip, decided on the device; count. The host waits for nothing in between.
+ * skip, decided on the device; average; count. The host waits for nothing in between.
  */
 export class Stepper {
   readonly model: Module;
@@ -112,6 +122,8 @@ export class Stepper {
   readonly precision: Precision;
   readonly schedule: Schedule | undefined;
   readonly clipNorm: number | undefined;
+  /** The averages that `ema` or `swa` asked for. */
+  readonly average: AveragedWeights | undefined;
   /** Where the data stand after the last window given to `step`. */
   cursor: DataCursor = { epoch: 0, batch: 0, step: 0 };
   readonly #state: StepState;
@@ -134,6 +146,8 @@ export class Stepper {
       'precision',
       'lossScaling',
       'clipNorm',
+      'ema',
+      'swa',
       'seed',
       'detectAnomaly',
     ]);
@@ -145,6 +159,8 @@ export class Stepper {
     this.precision = precision;
     this.schedule = schedule;
     this.clipNorm = clipNorm;
+    if (options.ema) this.average = ema(model, options.ema);
+    if (options.swa) this.average = swa(model, options.swa);
     this.#seed = seed;
     this.#detectAnomaly = options.detectAnomaly ?? false;
     this.#state = new StepState(optimizer.parameters[0]?.device);
@@ -242,6 +258,7 @@ export class Stepper {
     else this.#state.begin({ inverseScale: inverse / count, scale });
     this.#state.norm([this.optimizer], this.clipNorm === undefined ? {} : { maxNorm: this.clipNorm });
     this.optimizer.apply(this.#state);
+    this.average?.update(this.#state);
     this.#state.end([...seeding.report(), ...(scale ? [scale] : [])]);
     this.#scaler?.update(this.#state.tensor);
     this.optimizer.zeroGrad();
@@ -314,7 +331,7 @@ export class Stepper {
     const now = { attempts: this.#attempts, seed: this.#seed, cursor: this.cursor };
     // The host may not have heard of the last steps yet.
     const [{ t }, lossScaler] = await Promise.all([this.#state.read(), this.#scaler?.state()]);
-    return { ...now, applied: t, ...(lossScaler ? { lossScaler } : {}) };
+    return { ...now, applied: t, ...(lossScaler ? { lossScaler } : {}), ...(this.average ? { average: this.average.kind } : {}) };
   }
   load(state: StepperState): void {
     const { attempts, applied, seed, cursor } = Object(state) as Partial<StepperState>;

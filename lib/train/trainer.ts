@@ -3,7 +3,7 @@ import { ProgressBar, type ProgressStream, type Sink } from '../monitor/index.ts
 import { ConfigError, checkList, checkOptions, checkSignal, checkText, describe } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
-import type { Optimizer } from '../optim/index.ts';
+import type { EMAOptions, Optimizer, SWAOptions } from '../optim/index.ts';
 import type { LossScalerOptions } from '../precision/index.ts';
 import type { PlateauOptions, Schedule } from '../schedule/index.ts';
 import type { Precision } from '../tensor/context.ts';
@@ -40,6 +40,13 @@ export interface TrainerOptions {
   lossScaling?: LossScalerOptions;
   /** Limit of the global gradient norm. Default: none. */
   clipNorm?: number;
+  /**
+   * Keep an exponential moving average of the weights. Validation judges the average, and the model holds it (the best of it, under early stopping)
+   * when the run is over; checkpoints keep both. One of `ema` and `swa`. Default: none.
+   */
+  ema?: EMAOptions;
+  /** The same with a plain mean of the weights from an update on; at the end batch norm's statistics are made anew from `train`. */
+  swa?: SWAOptions;
   /** Watches validation, keeps the best weights and puts them back at the end. Default: off. */
   earlyStopping?: EarlyStoppingOptions;
   /**
@@ -77,6 +84,8 @@ const known = [
   'precision',
   'lossScaling',
   'clipNorm',
+  'ema',
+  'swa',
   'earlyStopping',
   'plateau',
   'metrics',
@@ -193,7 +202,7 @@ export class Trainer {
   /** What an evaluation needs to know. */
   evaluation(signal?: AbortSignal): Evaluation {
     const { model, loss, metrics = [], precision = 'f32' } = this.options;
-    return { model, loss, metrics, precision, forward: (b) => this.forward(b), signal };
+    return { model, loss, metrics, precision, forward: (b) => this.forward(b), average: this.#run?.average, signal };
   }
   /**
    * The learning-rate range test with this trainer's model, loss, optimizer and precision; everything is as before when it is over. Print the curve;
@@ -232,7 +241,9 @@ export class Trainer {
     checkOptions('predict', options, ['batchSize', 'signal']);
     this.#checkResting('predict');
     const { model, precision = 'f32' } = this.options;
-    return predict(model, input, { ...options, precision, forward: (b) => this.forward(b) });
+    const average = this.#run?.average;
+    const forward = (b: TensorBatch) => (average ? average.within(() => this.forward(b)) : this.forward(b));
+    return predict(model, input, { ...options, precision, forward });
   }
 
   #checkResting(what: string): void {

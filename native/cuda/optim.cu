@@ -145,7 +145,7 @@ template <class Rule> ANNEAL_FN void updateBy(const Table& table, const double* 
     save(p + i, pv);
     if (row.shadow) saveShadow(row, part.begin + i, pv);
   });
-  countStep(row, tickets, part.index);
+  if constexpr (Rule::kCounts) countStep(row, tickets, part.index);
 }
 
 ANNEAL_FN double scalarAt(const void* p, int dtype) {
@@ -349,5 +349,91 @@ extern "C" __global__ void __launch_bounds__(kThreads) adam_f32(Table table, con
 ANNEAL_UPDATE(rmsprop_f32, RMSprop)
 ANNEAL_UPDATE(adagrad_f32, Adagrad)
 ANNEAL_UPDATE(lion_f32, Lion)
+ANNEAL_UPDATE(muonMomentum_f32, MuonMomentum)
+ANNEAL_UPDATE(muon_f32, Muon)
+ANNEAL_UPDATE(average_f32, Average)
+
+/** LAMB's first pass: moments, and for each chunk the sums of squares of the parameter and of the direction. */
+extern "C" __global__ void __launch_bounds__(kThreads) lambMoments_f32(Table table, const double* state, UpdateRule rule, double* partials) {
+  __shared__ Lamb<float> shared;
+  double lr, gradient;
+  if (!begins(state, rule, lr, gradient)) return;
+  const Part part = partOf(table);
+  const UpdateRow& row = part.row;
+  if (threadIdx.x == 0) shared.set({lr, rule.weightDecay, gradient, *row.step + 1, rule.a, rule.b, rule.c, false});
+  __syncthreads();
+  const Lamb<float> apply = shared;
+  const float *p = row.p + part.begin, *g = row.g + part.begin;
+  float *m = row.state[0] + part.begin, *v = row.state[1] + part.begin;
+  double own = 0, away = 0;
+  eachOfChunk(part.n, aligned16(p, g, m, v), [&](int64_t i, auto width) {
+    float pv[width], gv[width], mv[width], vv[width];
+    load(p + i, pv);
+    load(g + i, gv);
+    load(m + i, mv);
+    load(v + i, vv);
+#pragma unroll
+    for (int k = 0; k < width; ++k) {
+      apply.moments(gv[k], mv[k], vv[k]);
+      const float d = apply.direction(pv[k], mv[k], vv[k]);
+      own += double(pv[k]) * double(pv[k]);
+      away += double(d) * double(d);
+    }
+    save(m + i, mv);
+    save(v + i, vv);
+  });
+  own = blockSumWide(own);
+  __syncthreads();  // the sum's room is used again
+  away = blockSumWide(away);
+  if (threadIdx.x != 0) return;
+  partials[2 * blockIdx.x] = own;
+  partials[2 * blockIdx.x + 1] = away;
+}
+
+/** A block for each tensor: what LAMB multiplies its rate by. */
+extern "C" __global__ void __launch_bounds__(kThreads) lambTrust_f64(const UpdateRow* rows, const double* partials, double* trust) {
+  const int64_t first = rows[blockIdx.x].first, chunks = (rows[blockIdx.x].n + kUpdateChunk - 1) / kUpdateChunk;
+  double own = 0, away = 0;
+#pragma unroll 4
+  for (int64_t i = first + threadIdx.x; i < first + chunks; i += kThreads) {
+    own += partials[2 * i];
+    away += partials[2 * i + 1];
+  }
+  own = blockSumWide(own);
+  __syncthreads();
+  away = blockSumWide(away);
+  if (threadIdx.x == 0) trust[blockIdx.x] = lambTrust(own, away);
+}
+
+/** LAMB's second pass. trust: null where the rate is not adapted. */
+extern "C" __global__ void __launch_bounds__(kThreads)
+    lamb_f32(Table table, const double* state, UpdateRule rule, const double* trust, uint32_t* tickets) {
+  __shared__ Lamb<float> shared;
+  __shared__ float rate;
+  double lr, gradient;
+  if (!begins(state, rule, lr, gradient)) return;
+  const Part part = partOf(table);
+  const UpdateRow& row = part.row;
+  if (threadIdx.x == 0) {
+    shared.set({lr, rule.weightDecay, gradient, *row.step + 1, rule.a, rule.b, rule.c, false});
+    rate = float(trust ? lr * trust[part.index] : lr);
+  }
+  __syncthreads();
+  const Lamb<float> apply = shared;
+  const float step = rate;
+  float* p = row.p + part.begin;
+  const float *m = row.state[0] + part.begin, *v = row.state[1] + part.begin;
+  eachOfChunk(part.n, aligned16(p, m, v) && (reinterpret_cast<uintptr_t>(row.shadow) & 7) == 0, [&](int64_t i, auto width) {
+    float pv[width], mv[width], vv[width];
+    load(p + i, pv);
+    load(m + i, mv);
+    load(v + i, vv);
+#pragma unroll
+    for (int k = 0; k < width; ++k) pv[k] -= step * apply.direction(pv[k], mv[k], vv[k]);
+    save(p + i, pv);
+    if (row.shadow) saveShadow(row, part.begin + i, pv);
+  });
+  countStep(row, tickets, part.index);
+}
 
 }  // namespace anneal::gpu

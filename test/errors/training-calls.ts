@@ -47,10 +47,27 @@ const training: Record<string, readonly Kind[]> = {
   ],
   'optim.Adagrad': [only(params), options({ ...rule, lrDecay: num(0.1), initialAccumulatorValue: num(0.1), eps: num(1e-8) })],
   'optim.Lion': [only(params), options({ ...rule, betas: list(() => [0.9, 0.99]) })],
+  'optim.LAMB': [only(params), options({ ...rule, betas: list(() => [0.9, 0.99]), eps: num(1e-6), adaptUndecayed: any(false) })],
+  'optim.Muon': [
+    only(() => [new nn.Linear(2, 2).weight]),
+    options({
+      ...{ ...rule, momentum: num(0.9), nesterov: any(true), nsSteps: count(5), nsCoefficients: list(() => [3, -4, 2]) },
+      ...{
+        adjustLr: word('original'),
+        precision: word('f32'),
+        auxiliary: any(false),
+        betas: list(() => [0.9, 0.99]),
+        eps: num(1e-7),
+      },
+    }),
+  ],
+  'optim.muonGroups': [model, options({ weightDecay: num(0.1), auxiliaryLr: num(0.1), auxiliary: list(() => ['weight']) })],
   'optim.SGD': [
     only(params),
     needs({ lr: num(0.1), ...options({ momentum: num(0), dampening: num(0), weightDecay: num(0) }).fields }),
   ],
+  'optim.ema': [model, options({ decay: num(0.9), warmup: any(false) })],
+  'optim.swa': [model, needs({ from: count(1), every: maybe(count(1)) })],
   'optim.StepState': [],
   'optim.clipGradNorm': [list(params), anyNum(1)],
   'optim.paramGroups': [model, needs({ weightDecay: num(0.1), noDecay: maybe(list(() => ['weight'])) })],
@@ -160,6 +177,11 @@ const training: Record<string, readonly Kind[]> = {
       nested: only(() => true),
       maxBytes: num(9),
     }),
+  ],
+  updateBatchNorm: [
+    only(() => new nn.Linear(4, 2)),
+    only(() => data.loader(set(), { batchSize: 5 })),
+    options({ forward: fn(() => 1), precision: word('f32'), signal: only(() => AbortSignal.timeout(1e6)) }),
   ],
   predict: [
     model,

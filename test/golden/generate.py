@@ -10,9 +10,9 @@ sys.dont_write_bytecode = True
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from cases import array, attention, binary, conv, index, layer_modules, layers, loss, losses, matmul, models, modules, norm, optim, optimizers, recurrent, reduce, unary  # noqa: E402
+from cases import array, attention, binary, conv, index, layer_modules, layers, loss, losses, matmul, models, modules, muon, norm, optim, optimizers, recurrent, reduce, unary  # noqa: E402
 
-FAMILIES = [array, unary, binary, reduce, matmul, conv, norm, attention, loss, index, modules, optim, optimizers, models, layers, recurrent, losses, layer_modules]
+FAMILIES = [array, unary, binary, reduce, matmul, conv, norm, attention, loss, index, modules, optim, optimizers, models, layers, recurrent, losses, layer_modules, muon]
 
 
 def main(wanted):

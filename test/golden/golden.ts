@@ -24,6 +24,7 @@ export const families = [
   'recurrent',
   'losses',
   'layer_modules',
+  'muon',
 ] as const;
 export type GoldenFamily = (typeof families)[number];
 

@@ -529,10 +529,22 @@ const elsewhere: { readonly [op: string]: string } = {
     ]),
   ),
   ...Object.fromEntries(
-    ['stepBegin', 'stepEnd', 'lossScale', 'gradNorm', 'gradScale', 'sgd', 'adam', 'rmsprop', 'adagrad', 'lion'].map((op) => [
-      op,
-      'test/optim, test/train/stepper.test.ts',
-    ]),
+    [
+      'stepBegin',
+      'stepEnd',
+      'lossScale',
+      'gradNorm',
+      'gradScale',
+      'sgd',
+      'adam',
+      'rmsprop',
+      'adagrad',
+      'lion',
+      'lamb',
+      'muonMomentum',
+      'muon',
+      'average',
+    ].map((op) => [op, 'test/optim, test/train/stepper.test.ts']),
   ),
 };
 const ran = new Set<number>();

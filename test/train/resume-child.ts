@@ -43,6 +43,7 @@ if (mode === 'trainer') {
     optimizer,
     schedule: rate,
     clipNorm: 1,
+    ema: { decay: 0.8 },
     earlyStopping: { patience: 4 },
     metrics: ['accuracy'],
     dir,
@@ -61,7 +62,7 @@ if (mode === 'trainer') {
   const { stopReason, steps, epochs, best } = await run.result;
   say({ done: { stopReason, steps, epochs, best } });
 } else {
-  const stepper = new Stepper({ model, optimizer, schedule: rate.over(90), clipNorm: 1, seed: 5 });
+  const stepper = new Stepper({ model, optimizer, schedule: rate.over(90), clipNorm: 1, swa: { from: 20, every: 7 }, seed: 5 });
   await stepper.resume(dir);
   const losses: number[] = [];
   for await (const window of train.windows({ accumulate: 2, steps: 90, from: stepper.cursor })) {

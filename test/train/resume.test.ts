@@ -63,7 +63,7 @@ const random = (n: number) => {
 };
 
 describe('killed at random, resumed until done: bit by bit the run that nobody disturbed', { timeout: 300_000 }, () => {
-  test('the Trainer, with dropout, batch norm, shuffling, augmentation, schedule, accumulation, early stopping, AdamW', async () => {
+  test('the Trainer, with dropout, batch norm, shuffling, augmentation, schedule, accumulation, early stopping, EMA, AdamW', async () => {
     const whole = temporary();
     const reference = (await train('trainer', whole)).done;
     expect(reference?.stopReason).toBe('patience');
@@ -86,7 +86,12 @@ describe('killed at random, resumed until done: bit by bit the run that nobody d
     expect(outcome.done, told).toEqual(reference);
     expect(digest(join(dir, 'best.safetensors')), told).toBe(digest(join(whole, 'best.safetensors')));
     const files = await digests(join(whole, 'checkpoints'));
-    expect(Object.keys(files).sort()).toEqual(['best.safetensors', 'optimizer.safetensors', 'weights.safetensors']);
+    expect(Object.keys(files).sort()).toEqual([
+      'average.safetensors',
+      'best.safetensors',
+      'optimizer.safetensors',
+      'weights.safetensors',
+    ]);
     expect(await digests(join(dir, 'checkpoints')), told).toEqual(files);
     // every loss on the way too
     const losses = async (run: string) =>
@@ -95,7 +100,7 @@ describe('killed at random, resumed until done: bit by bit the run that nobody d
     expect((await monitor.readHistory(join(dir, 'metrics.jsonl'))).attempt).toBeGreaterThan(2);
   });
 
-  test('a loop of one’s own: stepper.save and stepper.resume', async () => {
+  test('a loop of one’s own: stepper.save and stepper.resume, SWA', async () => {
     const whole = temporary();
     const reference = (await train('stepper', whole)).done;
     expect(reference?.steps).toBe(90);

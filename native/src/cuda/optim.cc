@@ -139,10 +139,15 @@ void gradScale(const Call& c) {
                static_cast<const double*>(stateOf(c.in[1])));
 }
 
-enum Column { kParam, kStep, kShadow, kState, kColumns = kState + 3 };  // lib/optim/optimizer.ts has the same
+enum Column { kParam, kStep, kShadow, kState, kColumns = kState + 3 };  // lib/optim/lists.ts has the same
+
+struct Group {
+  Table table;
+  double bytes = 0;  // of a pass that reads and writes everything
+};
 
 /** in: the group's list, gradients, state?. attr: the group's first row in the list of gradients, lr, weightDecay, maximize, then the rule's own. */
-void update(const Call& c, const char* kernel, int states, const UpdateRule& rule) {
+Group groupOf(const Call& c, int states) {
   const TensorList &list = c.list(0), &grads = c.list(1);
   const int64_t offset = c.integer(0);
   require(list.columns == kColumns && offset >= 0 && offset + list.rows <= grads.rows, "optim: lists");
@@ -168,10 +173,15 @@ void update(const Call& c, const char* kernel, int states, const UpdateRule& rul
     }
     bytes += static_cast<double>(p.n) * (12 + 8 * states + (shadow.data ? 2 : 0));
   }
-  const Table t = b.done();
-  uint32_t* tickets = static_cast<uint32_t*>(gpu().zeroed(4 * int64_t{t.count} + 4, 0));
-  const double* state = c.has(2) ? stateOf(c.in[2]) : nullptr;
-  gpu().launch(Plan{kernel, {static_cast<uint32_t>(t.chunks)}, {kThreads}, 0, bytes}, t.device, state, rule, tickets);
+  return {b.done(), bytes};
+}
+
+uint32_t* ticketsFor(const Table& t) { return static_cast<uint32_t*>(gpu().zeroed(4 * int64_t{t.count} + 4, 0)); }
+const double* stepStateOf(const Call& c) { return c.has(2) ? stateOf(c.in[2]) : nullptr; }
+
+void update(const Call& c, const char* kernel, int states, const UpdateRule& rule) {
+  const auto [t, bytes] = groupOf(c, states);
+  gpu().launch(Plan{kernel, {static_cast<uint32_t>(t.chunks)}, {kThreads}, 0, bytes}, t.device, stepStateOf(c), rule, ticketsFor(t));
 }
 
 /** attr from 4: momentum, dampening, nesterov. State: the momentum buffer, if there is momentum. */
@@ -195,6 +205,32 @@ void adagrad(const Call& c) { update(c, "adagrad_f32", 1, {c.attr[1], c.attr[2],
 /** attr from 4: beta1, beta2, unused, unused. State: the momentum. */
 void lion(const Call& c) { update(c, "lion_f32", 1, {c.attr[1], c.attr[2], c.attr[4], c.attr[5], 0, c.flag(3), 0, 0, 0}); }
 
+/** attr from 4: decay or first update, warm-up or period, unused, equal weights. The list's parameters are the averages, its gradients the weights. */
+void average(const Call& c) { update(c, "average_f32", 0, {c.attr[1], c.attr[2], c.attr[4], c.attr[5], 0, c.flag(3), c.flag(7), 0, 0}); }
+
+/** attr from 4: momentum, unused, unused, nesterov. State: the momentum, and what is to be orthogonalised. */
+void muonMomentum(const Call& c) { update(c, "muonMomentum_f32", 2, {c.attr[1], c.attr[2], c.attr[4], 0, 0, c.flag(3), c.flag(7), 0, 0}); }
+
+/** The list's gradients are what is subtracted. */
+void muon(const Call& c) { update(c, "muon_f32", 0, {c.attr[1], c.attr[2], 0, 0, 0, c.flag(3), 0, 0, 0}); }
+
+/** attr from 4: beta1, beta2, eps, whether the rate is adapted. State: m, v. (The partials that it is given are the CPU's.) */
+void lamb(const Call& c) {
+  const bool adapts = c.flag(7);
+  const UpdateRule rule = {c.attr[1], c.attr[2], c.attr[4], c.attr[5], c.attr[6], c.flag(3), 0, 0, 0};
+  const auto [t, bytes] = groupOf(c, 2);
+  const double* state = stepStateOf(c);
+  double* partials = static_cast<double*>(gpu().scratch(8 * (2 * t.chunks + t.count + 1), 0));
+  double* trust = partials + 2 * t.chunks;
+  const uint32_t blocks = static_cast<uint32_t>(t.chunks);
+  gpu().launch(Plan{"lambMoments_f32", {blocks}, {kThreads}, 0, 24 * t.elements}, t.device, state, rule, partials);
+  if (adapts)
+    gpu().launch(Plan{"lambTrust_f64", {static_cast<uint32_t>(t.count)}, {kThreads}, 0, 16.0 * static_cast<double>(t.chunks)}, t.device.rows,
+                 static_cast<const double*>(partials), trust);
+  gpu().launch(Plan{"lamb_f32", {blocks}, {kThreads}, 0, bytes - 12 * t.elements}, t.device, state, rule,
+               static_cast<const double*>(adapts ? trust : nullptr), ticketsFor(t));
+}
+
 }  // namespace
 
 void registerOptim(OpTable& t) {
@@ -208,6 +244,10 @@ void registerOptim(OpTable& t) {
   t.cuda("rmsprop", rmsprop);
   t.cuda("adagrad", adagrad);
   t.cuda("lion", lion);
+  t.cuda("lamb", lamb);
+  t.cuda("muonMomentum", muonMomentum);
+  t.cuda("muon", muon);
+  t.cuda("average", average);
 }
 
 }  // namespace anneal::cuda

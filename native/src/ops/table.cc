@@ -61,7 +61,7 @@ constexpr Row rows[] = {
     {"recurrent", "lstmStep lstmStep.grad gruStep gruStep.grad rnnStep rnnStep.grad"},
     {"bench", "peak"},
     {"random", "randomWords uniform normal randint bernoulli permutation stochasticRound dropout dropout2d fusedBias fusedBias.grad"},
-    {"optim", "stepBegin stepEnd lossScale gradNorm gradScale sgd adam rmsprop adagrad lion"},
+    {"optim", "stepBegin stepEnd lossScale gradNorm gradScale sgd adam rmsprop adagrad lion lamb muonMomentum muon average"},
 };
 
 void declareAll(OpTable& t) {
