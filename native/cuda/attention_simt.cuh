@@ -19,7 +19,7 @@ ANNEAL_FN void stage(float* piece, const T* x, const AttentionStrides& s, int64_
   __syncthreads();
 }
 
-/** This warp's rows into its part of shared memory, times `scale`. */
+/** This warp's rows into its part of shared memory, times `scale`; stage() has the barrier before they are read. */
 template <class T, int R>
 ANNEAL_FN void own(float* to, const T* x, const AttentionStrides& s, int64_t b, int64_t h, int64_t i0, int64_t rows, int64_t d, float scale) {
 #pragma unroll 1
@@ -75,7 +75,6 @@ ANNEAL_FN void attendSimt(const Attention& a) {
   float *piece = memory, *q = piece + kOthers * kPieceLd + warp * 2 * R * d, *o = q + R * d;
   own<T, R>(q, static_cast<const T*>(a.queries), a.q, at.b, at.h, i0, a.tq, d, a.scale * kLog2e);
   clear<R>(o, d);
-  __syncwarp();
   float top[R], sum[R];
 #pragma unroll
   for (int r = 0; r < R; ++r) top[r] = kNone, sum[r] = 0.f;
@@ -142,7 +141,6 @@ ANNEAL_FN void queryGradSimt(const Attention& a) {
   own<T, R>(q, static_cast<const T*>(a.queries), a.q, at.b, at.h, i0, a.tq, d, a.scale * kLog2e);
   own<T, R>(g, static_cast<const T*>(a.grad), a.o, at.b, at.h, i0, a.tq, d, 1.f);
   clear<R>(dq, d);
-  __syncwarp();
   float one[R], scale[R];
 #pragma unroll
   for (int r = 0; r < R; ++r) one[r] = 1.f, scale[r] = a.scale;
@@ -180,7 +178,6 @@ ANNEAL_FN void keyGradSimt(const Attention& a) {
   own<T, R>(k, static_cast<const T*>(a.keys), a.k, at.b, at.h, j0, a.tk, d, a.scale * kLog2e);
   own<T, R>(v, static_cast<const T*>(a.values), a.v, at.b, at.h, j0, a.tk, d, 1.f);
   clear<2 * R>(dk, d);
-  __syncwarp();
   float one[R], scale[R];
 #pragma unroll
   for (int r = 0; r < R; ++r) one[r] = 1.f, scale[r] = a.scale;

@@ -92,19 +92,13 @@ ANNEAL_FN float warpMax(float x) {
   return x;
 }
 
-/** Sum over the block in a fixed order, known to every thread. `scratch`: 33 floats of shared memory. blockDim.x is a multiple of 32. */
+/** Sum over the block in a fixed order, known to every thread. `scratch`: 32 floats of shared memory that nobody reads any more. blockDim.x is a multiple of 32. */
 ANNEAL_FN float blockSum(float x, float* scratch) {
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
   x = warpSum(x);
-  __syncthreads();  // scratch may still be read from an earlier use
   if (lane == 0) scratch[warp] = x;
   __syncthreads();
-  if (warp == 0) {
-    const float total = warpSum(lane < warps ? scratch[lane] : 0.f);
-    if (lane == 0) scratch[32] = total;
-  }
-  __syncthreads();
-  return scratch[32];
+  return warpSum(lane < warps ? scratch[lane] : 0.f);
 }
 
 /** Tells the host, at the next await, what only the data could show. The first report counts. */

@@ -88,8 +88,8 @@ ANNEAL_FN float rowLoss(const Logits<T>& l, int64_t r, const Team& team, float* 
   const float m = online.most;
   float mass = 0.f, shifted = 0.f;
   if (weighs) {
-    mass = team.sum(sums.mass, scratch);
-    shifted = team.sum(sums.shifted, scratch) + (shift - m) * mass;
+    mass = team.sum(sums.mass, scratch + 64);
+    shifted = team.sum(sums.shifted, scratch + 96) + (shift - m) * mass;
   }
   counted = 1.f;
   if (!kSoft) {
@@ -110,7 +110,7 @@ ANNEAL_FN float rowLoss(const Logits<T>& l, int64_t r, const Team& team, float* 
 /** partials [2, blocks]: the losses of a block's rows, and what they count. */
 template <class T, bool kSoft>
 ANNEAL_FN void forward(const Logits<T>& l, float* stats, float* partials, bool wide, Trouble* trouble, uint32_t call) {
-  __shared__ float scratch[64], losses[kThreads / 32], counts[kThreads / 32];
+  __shared__ float scratch[128], losses[kThreads / 32], counts[kThreads / 32];
   const Team team(wide);
   const int64_t r = team.first();
   float counted = 0.f, loss = 0.f;

@@ -167,6 +167,7 @@ ANNEAL_FN void storeTile(const Gemm& g, const Task& t, unsigned char* memory, co
   constexpr int kFloatEnds = ends & kEndWide ? ends : kEndPartsOnly;
 #pragma unroll
   for (int i = 0; i < Tile::WM / 16; i += Tile::kOutRows / 16) {
+    if (i) __syncwarp();  // the rows before have been read
 #pragma unroll
     for (int h = 0; h < Tile::kOutRows / 16; ++h)
 #pragma unroll
@@ -182,7 +183,6 @@ ANNEAL_FN void storeTile(const Gemm& g, const Task& t, unsigned char* memory, co
     else if (ragged) storeRagged<Tile, T, ends>(g, t, scratch, row, column);
     else if (floats) storeStrip<Tile, float, 4, kFloatEnds>(g, t, scratch, row, column);
     else storeStrip<Tile, T, 8, ends>(g, t, scratch, row, column);
-    __syncwarp();
   }
 }
 
@@ -236,7 +236,7 @@ ANNEAL_FN void mmaGemm(const Gemm& g, const Task& t, const A& a, const B& b) {
     multiply<T, Tile>(sum, fa, fb, left.tiles + stage * Left::kElements, right.tiles + stage * Right::kElements);
     stage = stageAfter(stage);
   }
-  copyWait<0>();
+  if constexpr (kLate) copyWait<0>();  // where there was no step, one was fetched
   __syncthreads();  // the tiles become scratch
   storeTile<T, Tile, ends>(g, t, memory, sum);
 }

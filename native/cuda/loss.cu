@@ -43,7 +43,7 @@ ANNEAL_FN void eachElement(const Elements<T>& e, int64_t begin, int64_t end, boo
 
 template <class T, class F>
 ANNEAL_FN void lossSum(const Elements<T>& e, float* partials, int64_t n, int64_t per) {
-  __shared__ float scratch[33];
+  __shared__ float scratch[32];
   const int64_t begin = blockIdx.x * per, end = begin + per < n ? begin + per : n;
   float sum = 0.f;
   eachElement(e, begin, end, aligned16(e.x, e.t, e.weight, e.positive), [&](int64_t, const auto& x, const auto& t, const auto& w, const auto& q) {

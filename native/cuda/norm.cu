@@ -28,7 +28,7 @@ struct Spread {
     if (rms) m2 += squares;
     else merge(middle, squares, float(N));
   }
-  /** What the team saw, the same bits for all of it. `scratch`: 96 floats. */
+  /** What the team saw, the same bits for all of it. `scratch`: 96 floats that nobody reads any more. */
   ANNEAL_FN void join(const Team& team, float* scratch, bool rms) {
     if (rms) {
       m2 = team.sum(m2, scratch);
@@ -44,7 +44,6 @@ struct Spread {
     n = __shfl_sync(kWholeWarp, n, 0);
     if (!team.wide) return;
     const int warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
-    __syncthreads();  // the last row's may still be read
     if ((threadIdx.x & 31) == 0) scratch[warp] = mean, scratch[32 + warp] = m2, scratch[64 + warp] = n;
     __syncthreads();
     mean = scratch[0], m2 = scratch[32], n = scratch[64];
@@ -88,7 +87,7 @@ ANNEAL_FN void normForward(const T* x, const float* gamma, const float* beta, T*
     float meanKept = 0.f, rstdKept = 0.f;  // lane i: of row r0 + i
 #pragma unroll 1
     for (int row = 0; row < count; ++row) {
-      team.sync();  // a row may begin elsewhere between 16-byte boundaries than the last one, and so share its places out otherwise
+      team.sync();  // the last row's scratch has been read; and a row may begin elsewhere between 16-byte boundaries than the last one, and so share its places out otherwise
       const T* from = x + (r0 + row) * n;
       T* to = y + (r0 + row) * n;
       const int head = headOf(from, n, congruent(x, y));
@@ -296,7 +295,7 @@ ANNEAL_FN void normBackward(const T* g, const T* x, const float* means, const fl
 /** Any n and any alignment: a row per block, read twice. */
 template <class T>
 ANNEAL_FN void normBackwardPlain(const T* g, const T* x, const float* means, const float* rstds, const float* gamma, const T* have, T* dx, int64_t n) {
-  __shared__ float scratch[33];
+  __shared__ float scratch[2][32];
   const int64_t at = blockIdx.x * n;
   const Row row(means, rstds, blockIdx.x);
   float u = 0.f, uh = 0.f;
@@ -306,8 +305,8 @@ ANNEAL_FN void normBackwardPlain(const T* g, const T* x, const float* means, con
     u += v;
     uh += v * row.h(widen(x[at + i]));
   }
-  u = blockSum(u, scratch);
-  uh = blockSum(uh, scratch);
+  u = blockSum(u, scratch[0]);
+  uh = blockSum(uh, scratch[1]);
   const float m1 = means ? u / float(n) : 0.f, m2 = uh / float(n);
 #pragma unroll 2
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x)

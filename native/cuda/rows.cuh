@@ -20,7 +20,7 @@ struct Team {
     if (wide) __syncthreads();
     else __syncwarp();
   }
-  /** `scratch`: 33 floats, used by blocks only; all threads of a block come here together. */
+  /** `scratch`: 32 floats, used by blocks only, that nobody reads any more; all threads of a block come here together. */
   ANNEAL_FN float sum(float x, float* scratch) const { return wide ? blockSum(x, scratch) : warpSum(x); }
 };
 

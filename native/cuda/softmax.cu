@@ -67,7 +67,7 @@ template <bool kLog> ANNEAL_FN float slope(float g, float y, float sum) { return
 template <class T, bool kLog>
 ANNEAL_FN void gradientRow(const T* g, const T* y, const T* have, T* dx, int64_t rows, int64_t n, bool wide, bool keep) {
   constexpr int N = kPack<T>;
-  __shared__ float scratch[33];
+  __shared__ float scratch[32];
   const Team team(wide);
   const int64_t r = team.first();
   if (r >= rows) return;

@@ -7,14 +7,14 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach } from 'vitest';
 import type { Launch } from '../../bench/simulated.ts';
 import { defaultDevice } from '../../lib/tensor/device.ts';
 
 /** Test files whose costs are recorded: between them they launch nearly every kernel, at sizes on each side of its thresholds. */
-const costed = /\/test\/ops\/(sizes|tiles|integers|shares|ties)\.test\.ts$/;
+const costed = /\/test\/(ops|nn)\/[\w-]+\.test\.ts$/;
 export const isCosted = (file: string): boolean => costed.test(file);
 
 /** Warp instructions; sectors of global memory, 32 bytes each; wavefronts of shared memory. */
@@ -25,7 +25,8 @@ interface Recorded {
   costs: { [test: string]: Cost };
 }
 
-const table = (file: string): string => fileURLToPath(new URL(`../costs/${basename(file, '.test.ts')}.json`, import.meta.url));
+const table = (file: string): string =>
+  fileURLToPath(new URL(`../costs/${basename(dirname(file))}-${basename(file, '.test.ts')}.json`, import.meta.url));
 const compiler = (): string => /V([\d.]+)/.exec(execFileSync('nvcc', ['--version'], { encoding: 'utf8' }))?.[1] ?? 'unknown';
 
 const counts = join(tmpdir(), `anneal-counts-${process.pid}.jsonl`);

@@ -153,6 +153,16 @@ describe('conv2d', () => {
   each('72 of 72 channels, 3 x 3', conv({ padding: 1 }), ...operands(2, 72, 8, 72, 3));
   each('400 of 6 channels, 3 x 3', conv({ padding: 1 }), ...operands(1, 6, 8, 400, 3));
   each('5 of 3 channels, 5 x 5', conv({ padding: 2 }), ...operands(1, 3, 12, 5, 5));
+  // Windows that reach beyond every edge, in the tiles for many channels.
+  each('136 of 24 channels, 5 x 5, padding 3', conv({ padding: 3 }), ...operands(2, 24, 7, 136, 5));
+  each(
+    '130 of 130 channels, 3 x 3, stride 2, dilation 2',
+    conv({ stride: 2, padding: 2, dilation: 2 }),
+    ...operands(3, 130, 9, 130, 3),
+  );
+  each('264 of 40 channels, 2 x 2, 1200 places', conv({}), ...operands(3, 40, 21, 264, 2));
+  for (const channels of [40, 41, 136])
+    each(`${channels} of 8 channels, then relu`, conv({ padding: 1, activation: 'relu' }), ...operands(2, 8, 12, channels, 3));
 });
 
 describe('attention', () => {
