@@ -54,8 +54,8 @@ async function spent(): Promise<Cost> {
 /** Holds each test of the file that is being collected to what is recorded of it. */
 export function holdToCosts(file: string): void {
   const recording = process.env.ANNEAL_COSTS === 'record';
-  const known: Recorded = existsSync(table(file)) ? JSON.parse(readFileSync(table(file), 'utf8')) : { nvcc: '', costs: {} };
   const nvcc = compiler();
+  const known: Recorded = existsSync(table(file)) ? JSON.parse(readFileSync(table(file), 'utf8')) : { nvcc, costs: {} };
   if (!recording && known.nvcc !== nvcc) {
     console.warn(`${file}: costs are those of nvcc ${known.nvcc}, this is ${nvcc}: not compared`);
     return;
@@ -76,7 +76,7 @@ export function holdToCosts(file: string): void {
           `${name}: ${cost[i]} ${unit}, recorded are ${allowed[i]}. If that is meant: ANNEAL_COSTS=record (test/helpers/costs.ts)`,
         );
   });
-  if (recording) afterAll(() => write(table(file), found));
+  if (recording) afterAll(() => Object.keys(found.costs).length > 0 && write(table(file), found));
 }
 
 /** A line for each test, so that a change shows what it costs. */

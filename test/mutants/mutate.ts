@@ -146,6 +146,7 @@ const rules: Rule[] = [
  *  * Logarithm, power and hyperbolic tangent of NVIDIA's library: subnormal arguments are scaled up, log 0 is -infinity, and at the place where two
  *    approximations meet both are good. The library's numbers tell it: no source of ours has them.
  *  * A pointer, or an offset added to one, of which nothing is asked but whether it is null.
+ *  * Which lane of a warp stores what all lanes have the same bits of: the sum, or the extreme, that the last step of a butterfly of shuffles gave.
  */
 export function immune(lines: readonly string[], kernel: string): Set<number> {
   const [from, to] = bodyOf(lines, kernel);
@@ -180,12 +181,46 @@ export function immune(lines: readonly string[], kernel: string): Set<number> {
       if (next === made) return /, 0;$/.test(what);
       return next !== undefined && depth < 8 && onlyForNull(next, user, depth + 1);
     });
+  for (const line of anyLaneStores(lines, from, to)) found.add(line);
   for (let line = from + 1; line < to; line++) {
     const made = /^(?:add|shl|mul\.lo)\.[sb]64\s+(%rd\d+),/.exec(text(line))?.[1];
     if (made && onlyForNull(made, line)) found.add(line);
   }
   return found;
 }
+/** The comparison of a lane's number with 0 and the branch on it, around stores of a butterfly's result and nothing else. */
+function anyLaneStores(lines: readonly string[], from: number, to: number): number[] {
+  const text = lines.slice(from, to).map((l) => l.trim());
+  const makerOf = (register: string, before: number) =>
+    text.findLastIndex((l, i) => i < before && new RegExp(`^[a-z][\\w.]*\\s+\\{?${register}[,|}]`).test(l));
+  const ofButterfly = (register: string, before: number): boolean => {
+    const maker = makerOf(register, before);
+    if (!/^(add|max|min)\./.test(text[maker] ?? '')) return false;
+    return registers(text[maker] as string)
+      .slice(1)
+      .some((operand) => {
+        const moved = text[makerOf(operand, maker)] ?? '';
+        const source = /^mov\.\w+\s+%\w+, (%r\d+);/.exec(moved)?.[1];
+        return new RegExp(`^shfl\\.sync\\.bfly\\.b32\\s+${source ?? operand}\\|%p\\d+, %r\\d+, %r\\d+, `).test(
+          text[makerOf(source ?? operand, maker)] ?? '',
+        );
+      });
+  };
+  return text.flatMap((l, i) => {
+    const [, p, lane] = /^setp\.ne\.s32\s+(%p\d+), (%r\d+), 0;/.exec(l) ?? [];
+    if (!p || !/^and\.b32\s+%r\d+, %r\d+, 31;/.test(text[makerOf(lane as string, i)] ?? '')) return [];
+    const branch = text.findIndex((b, k) => k > i && k < i + 4 && b.startsWith(`@${p} bra`));
+    if (branch < 0) return [];
+    const label = /bra\s+(\S+);/.exec(text[branch] as string)?.[1];
+    const end = text.findIndex((b, k) => k > branch && b === `${label}:`);
+    const body = text.slice(branch + 1, end);
+    const stores = body.filter((b) => /^st\./.test(b));
+    const stored = stores.map((b) => /, (%\w+);$/.exec(b)?.[1]);
+    if (end < 0 || !stores.length || body.some((b) => /^(@|bra|bar|atom|red|call|\$)/.test(b))) return [];
+    return stored.every((r) => r && ofButterfly(r, branch)) ? [from + i, from + branch] : [];
+  });
+}
+
 /**
  * 2^-126 and the powers of two that subnormal numbers are scaled by, and what their logarithms are then corrected by; 0.6 and 9.01, between which tanh
  * is of exponentials; 152, beyond which a power of two overflows.
@@ -194,9 +229,16 @@ const libraryNumber = /\b0f(00800000|4B000000|4B800000|C1B80000|C1C00000|3F19999
 
 /**
  * Comparisons in which equality gives the same either way: `first < n ? ceil((n - first) / step) : 0` and `first < n ? n - first : 0` are 0
- * where first is n.
+ * where first is n; of two equal numbers either is the lesser one, the sign of 0 apart.
  */
 function sameWhereEqual(lines: readonly string[], line: number): boolean {
+  const compared = /^setp\.(?:lt|le|gt|ge)\.\w+\s+(%p\d+), (%\w+), (%\w+);/.exec(lines[line]?.trim() ?? '');
+  if (compared) {
+    const [, p, a, b] = compared;
+    const taken = new RegExp(`^selp\\.\\w+\\s+%\\w+, (${a}, ${b}|${b}, ${a}), ${p};`);
+    const uses = lines.slice(line + 1, line + 40).filter((l) => new RegExp(`${p}\\b`).test(l));
+    if (uses.length === 1 && taken.test((uses[0] as string).trim())) return true;
+  }
   const [, p, a, b] = /^setp\.(?:lt|ge)\.s64\s+(%p\d+), (%rd\d+), (%rd\d+);/.exec(lines[line]?.trim() ?? '') ?? [];
   if (!p) return false;
   const next = lines
