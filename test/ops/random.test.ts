@@ -269,3 +269,33 @@ describe('whole numbers in every dtype', () => {
     },
   );
 });
+
+describe('from any row on, of any number: the slice of a longer draw', () => {
+  const draws: { readonly [name: string]: (n: number, dtype: 'f32' | 'bf16' | 'f16') => Tensor } = {
+    uniform: (n, dtype) => uniform([n], { low: -2, high: 3, dtype }),
+    normal: (n, dtype) => normal([n], { mean: 1, std: 2, dtype }),
+    bernoulli: (n, dtype) => bernoulli([n], { p: 0.4, dtype }),
+    randint: (n, dtype) => randint([n], dtype === 'f32' ? { low: -9, high: 1000 } : { high: 200, dtype: 'u8' }),
+    randomWords: (n) => randomWords([n]),
+  };
+  for (const [name, draw] of Object.entries(draws))
+    it.each(['f32', 'bf16', 'f16'] as const)(`${name} %s`, async (dtype) => {
+      const whole = await drawn(inStep(0), () => draw(6000, dtype)).data();
+      for (const [row, n] of [
+        [1, 1],
+        [1, 2],
+        [2, 3],
+        [3, 5],
+        [1, 6],
+        [2, 7],
+        [3, 9],
+        [5, 700],
+        [6, 1400],
+        [7, 2103],
+        [4, 3000],
+        [1, 4095],
+        [3, 4101],
+      ] as const)
+        expect(await drawn(inStep(row), () => draw(n, dtype)).data(), `${n} from ${row}`).toEqual(whole.slice(row, row + n));
+    });
+});
