@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { ConfigError } from '../../lib/native/errors.ts';
+import { crossEntropy } from '../../lib/ops/loss.ts';
 import { weightCopy } from '../../lib/ops/precision.ts';
 import { AdamW, SGD, StepState } from '../../lib/optim/index.ts';
 import { mostReports, slotCount, slots } from '../../lib/optim/step-state.ts';
@@ -119,6 +120,26 @@ describe('a step', () => {
     state.end();
     expect(await state.read()).toMatchObject({ applied: false, empty: true, foundInf: false, t: 0, gradNorm: 0 });
     expect(Array.from(await p.data())).toEqual([1]);
+  });
+
+  it('behind data that an op reported as wrong changes nothing', async () => {
+    const p = param([1, 2], [3, 4]);
+    const sgd = new SGD([p], { lr: 1 });
+    const state = new StepState();
+    const lost = crossEntropy(tensor([0, 0, 0], { shape: [1, 3] }), tensor([3], { dtype: 'i32' })).mean();
+    state.begin();
+    state.norm(sgd, { maxNorm: 1 });
+    sgd.apply(state);
+    state.end();
+    await expect(lost.item()).rejects.toThrow(/target 3 is outside \[0, 3\)/);
+    expect(Array.from(await p.data())).toEqual([1, 2]);
+    // And one with nothing wrong goes on.
+    state.begin();
+    state.norm(sgd);
+    sgd.apply(state);
+    state.end();
+    expect((await state.read()).applied).toBe(true);
+    expect(Array.from(await p.data())).toEqual([-2, -2]);
   });
 
   it('takes the norm over several optimizers, or over tensors', async () => {
