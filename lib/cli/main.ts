@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 /** The `anneal` command: one subcommand per file of this folder. */
 import { Command } from 'commander';
+import { AnnealError } from '../native/errors.ts';
 import { doctor } from './doctor.ts';
+import { lrFind } from './lr-find.ts';
 
 const program = new Command('anneal').description('Trains neural networks from TypeScript.').showHelpAfterError();
 
@@ -13,4 +15,21 @@ program
     process.exitCode = doctor(options);
   });
 
-void program.parseAsync();
+program
+  .command('lr-find')
+  .description('tries learning rates on a training script and suggests one; nothing of the script is changed')
+  .argument('<script>', 'exports by default a Trainer, or a function that gives { trainer, train }; and as `train` its loader')
+  .option('--from <rate>', 'the first rate (default 1e-7)')
+  .option('--to <rate>', 'the last rate (default 10)')
+  .option('--iterations <steps>', 'optimizer steps (default 100)')
+  .option('--accumulate <batches>', 'micro-batches per step (default 1)')
+  .option('--stop-at <times>', 'ends once the loss is so many times its best (default 4)')
+  .option('--svg <file>', 'writes the curve as a picture')
+  .option('--json', 'for programs')
+  .action((script, options) => lrFind(script, options));
+
+program.parseAsync().catch((error: unknown) => {
+  // What we say ourselves needs no stack.
+  console.error(error instanceof AnnealError ? error.message : error);
+  process.exitCode = 1;
+});

@@ -17,5 +17,6 @@ export {
 } from './optimizer.ts';
 export { recipes } from './recipes.ts';
 export { RMSprop, type RMSpropOptions } from './rmsprop.ts';
+export { type ScaleOptions, type ScalingRule, scaleLearningRate } from './scaling.ts';
 export { SGD, type SGDOptions } from './sgd.ts';
 export { type BeginOptions, type StepReport, StepState } from './step-state.ts';

@@ -21,6 +21,8 @@ export type TrainEvent =
       readonly improved: boolean;
     }
   | { readonly type: 'checkpoint'; readonly step: number; readonly path: string }
+  /** What the run did unasked, in a sentence. */
+  | { readonly type: 'notice'; readonly step: number; readonly message: string }
   | { readonly type: 'end'; readonly step: number; readonly stopReason: string };
 
 /** Unread `step` events kept before the oldest of them is merged away. */

@@ -1,4 +1,5 @@
 export type { AnyBatch, AnyWindow, BatchSource, TensorBatch } from './batch.ts';
+export type { ScaleLr } from './batch-scaling.ts';
 export { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 export {
   type Checkpoint,

@@ -57,6 +57,9 @@ export class Progress {
     const figures = Object.entries(metrics).map(([name, v]) => `${name} ${Number.isInteger(v) ? v : v.toPrecision(5)}`);
     this.#bar?.log(`epoch ${epoch}: ${figures.join('  ')}${improved ? '  (best so far)' : ''}`);
   }
+  log(line: string): void {
+    this.#bar?.log(line);
+  }
   finish(): void {
     this.#bar?.finish();
   }

@@ -3,6 +3,8 @@ import type { Stepper } from './stepper.ts';
 
 /** What multiplies a run's learning rate beside the schedule's factor; all of them hold. */
 export interface LrScales {
+  /** What the size of the batch makes of it. */
+  batch: number;
   hooks: number;
   plateau: number;
   control: number;
@@ -17,7 +19,7 @@ interface PendingLr {
 
 /** Who changes a run's learning rate from outside: hooks, the plateau rule, live control. */
 export class RateControl {
-  #scales: LrScales = { hooks: 1, plateau: 1, control: 1 };
+  #scales: LrScales = { batch: 1, hooks: 1, plateau: 1, control: 1 };
   #pending: PendingLr[] = [];
   readonly #stepper: Stepper;
   readonly #told: (lr: number) => void;
@@ -38,8 +40,8 @@ export class RateControl {
 
   scale(change: Partial<LrScales>): void {
     this.#scales = { ...this.#scales, ...change };
-    const { hooks, plateau, control } = this.#scales;
-    const product = hooks * plateau * control;
+    const { batch, hooks, plateau, control } = this.#scales;
+    const product = batch * hooks * plateau * control;
     if (product !== this.#stepper.lrScale) this.#stepper.setLrScale(product);
   }
 
@@ -55,8 +57,8 @@ export class RateControl {
     const stepper = this.#stepper;
     for (const { lr, resolve, reject } of this.#pending.splice(0)) {
       const own = stepper.optimizer.groups[0]?.lr ?? 0;
-      const { hooks, plateau } = this.#scales;
-      const peak = (own * (stepper.schedule?.factor(stepper.applied) ?? 1) || own) * hooks * plateau;
+      const { batch, hooks, plateau } = this.#scales;
+      const peak = (own * (stepper.schedule?.factor(stepper.applied) ?? 1) || own) * batch * hooks * plateau;
       if (!(peak > 0)) {
         const why = own > 0 ? 'a hook has set the rate to 0' : "the optimizer's own lr is 0";
         reject(new ConfigError(`control.set: ${why}, which no factor changes. Set the groups' lr.`));

@@ -7,6 +7,7 @@ import type { StateDict } from '../nn/module.ts';
 import { assign } from '../nn/module.ts';
 import type { AveragedWeights } from '../optim/index.ts';
 import { rngState, setRngState } from '../tensor/context.ts';
+import { type BatchScaling, scaleForBatch } from './batch-scaling.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
 import { modeOf } from './early-stopping.ts';
@@ -52,6 +53,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   #stopReason: string | undefined;
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   readonly #rate: RateControl;
+  #scaling: BatchScaling | undefined;
   /** Hooks are being asked: no step is queued meanwhile. */
   #asking = false;
   #best: Best | undefined;
@@ -70,12 +72,13 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#options = fit;
     this.#hooks = [
       ...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []),
-      ...(o.plateau ? [new PlateauHook(o.plateau, () => o.optimizer.groups[0]?.lr ?? 0)] : []),
+      ...(o.plateau ? [new PlateauHook(o.plateau, () => (o.optimizer.groups[0]?.lr ?? 0) * (this.#scaling?.factor ?? 1))] : []),
       ...(o.hooks ?? []),
     ];
     this.#sinks = [...(o.dir ? [new JsonLinesSink(join(o.dir, history))] : []), ...(o.sinks ?? [])];
     this.#stepper = this.#makeStepper();
     this.#rate = new RateControl(this.#stepper, (lr) => this.#write({ type: 'control', step: this.#stepper.cursor.step, lr }));
+    if (this.#scaling) this.#rate.scale({ batch: this.#scaling.factor });
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     this.result = this.#go().finally(() => {
       this.done = true;
@@ -116,6 +119,12 @@ export class Run implements AsyncIterable<TrainEvent> {
       if (this.totalSteps === undefined)
         throw new ConfigError('fit: the schedule needs the number of steps, which a stream does not tell. Give steps.');
       resolved = schedule.over(this.totalSteps);
+    }
+    if (this.#settings.scaleLr) {
+      const { train, accumulate = 1 } = this.#options;
+      const parts = { optimizer, schedule: resolved, train, accumulate, worldSize: 1, totalSteps: this.totalSteps };
+      this.#scaling = scaleForBatch(this.#settings.scaleLr, parts);
+      resolved = this.#scaling.schedule;
     }
     return new Stepper({
       model,
@@ -175,6 +184,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { signal } = this.#options;
     const { cursor } = this.#stepper;
     this.#progress.start(cursor.step);
+    if (this.#scaling?.notice) this.#notice(this.#scaling.notice);
     try {
       // A run that was stopped between the end of an epoch and its evaluation has that before it.
       if (cursor.step > 0 && cursor.batch === 0) await this.#evaluate();
@@ -290,6 +300,14 @@ export class Run implements AsyncIterable<TrainEvent> {
     if (decision.plateauScale !== undefined) this.#rate.scale({ plateau: decision.plateauScale });
   }
 
+  /** Tells what was done unasked. */
+  #notice(message: string): void {
+    const { step } = this.#stepper.cursor;
+    this.#progress.log(message);
+    this.#events.push({ type: 'notice', step, message });
+    this.#write({ type: 'notice', step, message });
+  }
+
   #write(record: Omit<HistoryRecord, 'attempt'>): void {
     for (const sink of this.#sinks) sink.write({ attempt: this.#attempt, ...record } as HistoryRecord);
   }
@@ -388,6 +406,6 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#checkpointed = this.#stepper.cursor.step;
     this.#bestWeights = await tensors(bestFile);
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
-    this.#rate.scale(saved.lrScale);
+    this.#rate.scale({ ...saved.lrScale, batch: this.#scaling?.factor ?? 1 }); // the batch may be another now
   }
 }

@@ -10,6 +10,7 @@ import type { Precision } from '../tensor/context.ts';
 import type { DeviceName } from '../tensor/device.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import type { BatchSource, TensorBatch } from './batch.ts';
+import { checkScaleLr, type ScaleLr } from './batch-scaling.ts';
 import { checkKeep, type Keep } from './checkpoint-files.ts';
 import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
 import { type Evaluation, evaluate, type MetricName } from './evaluate.ts';
@@ -32,6 +33,11 @@ export interface TrainerOptions {
   forward?: (batch: TensorBatch) => Tensor;
   /** Factors of the peak rate; a schedule of open length takes the run's. Default: constant. */
   schedule?: Schedule;
+  /**
+   * Scale all rates with the batch: 'linear', 'sqrt', or 'auto' (linear for SGD, sqrt else), counting accumulation. The optimizer's rates are then for one
+   * batch of the loader; `{ rule, baseBatchSize }` says for which other. A schedule without a warm-up gets one, and a 'notice' event says so. Default: off.
+   */
+  scaleLr?: ScaleLr;
   /** Where to train: the model moves there. Default: where the model is. */
   device?: DeviceName;
   /** Dtype of matrix products. Default 'f32'. Under 'f16' the loss is scaled dynamically. */
@@ -80,6 +86,7 @@ const known = [
   'optimizer',
   'forward',
   'schedule',
+  'scaleLr',
   'device',
   'precision',
   'lossScaling',
@@ -162,6 +169,7 @@ export class Trainer {
     checkOptions('Trainer: checkpoint', options.checkpoint, ['everySteps', 'keep']);
     checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
+    if (options.scaleLr !== undefined) checkScaleLr('Trainer', options.scaleLr);
     if (options.earlyStopping !== undefined) new EarlyStopping(options.earlyStopping);
     if (options.plateau !== undefined) plateauOf(options.plateau);
     const { progress } = options;

@@ -68,6 +68,16 @@ const training: Record<string, readonly Kind[]> = {
   ],
   'optim.ema': [model, options({ decay: num(0.9), warmup: any(false) })],
   'optim.swa': [model, needs({ from: count(1), every: maybe(count(1)) })],
+  'optim.scaleLearningRate': [
+    num(0.1),
+    needs({
+      rule: word('linear'),
+      batchSize: count(8),
+      baseBatchSize: count(4),
+      accumulate: maybe(count(1)),
+      worldSize: maybe(count(1)),
+    }),
+  ],
   'optim.StepState': [],
   'optim.clipGradNorm': [list(params), anyNum(1)],
   'optim.paramGroups': [model, needs({ weightDecay: num(0.1), noDecay: maybe(list(() => ['weight'])) })],
