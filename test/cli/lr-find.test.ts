@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
+import { partsOf } from '../../lib/cli/lr-find.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(root, 'build', 'lr-find-'));
@@ -68,29 +69,34 @@ describe('anneal lr-find', { timeout: 60_000 }, () => {
   test.each([
     ['no script', join(folder, 'nothing.ts'), [], /^lr-find: there is no script .*nothing\.ts\n$/],
     [
-      'no Trainer',
-      script('c.ts', 'export default 3;'),
-      [],
-      /^lr-find: the default export is no Trainer, but 3\. The script exports/,
-    ],
-    [
-      'no loader',
-      script('d.ts', 'export default make();'),
-      [],
-      /^lr-find: there is no loader, but train is undefined\. The script/,
-    ],
-    [
       'a rate in words',
       script('e.ts', 'export default make(); export const train = loader;'),
       ['--from', 'low'],
       /^findLearningRate: from must be a rate above 0, got NaN/,
     ],
-    ['an option that is none', script('f.ts', ''), ['--form', '1'], /unknown option '--form'/],
     ['a script that fails', script('g.ts', "throw new Error('mine');"), [], /Error: mine/],
   ] as const)('%s', (_, path, args, message) => {
     const { stderr, stdout, status } = lrFind(path, ...args);
     expect(stderr).toMatch(message);
     expect(stdout).toBe('');
     expect(status).toBe(1);
+  });
+
+  test.each([
+    ['no Trainer', { default: 3 }, /^lr-find: the default export is no Trainer, but 3\. The script exports/],
+    ['nothing', {}, /no Trainer, but undefined/],
+    [
+      'no loader',
+      { default: { findLearningRate() {}, options: {} } },
+      /^lr-find: there is no loader, but train is undefined\. The script/,
+    ],
+    ['a function that gives nothing', { default: () => undefined }, /no Trainer, but undefined/],
+    [
+      'CommonJS without a loader',
+      { default: { default: { findLearningRate() {}, options: {} }, train: 4 } },
+      /no loader, but train is 4/,
+    ],
+  ])('%s', async (_, exports, message) => {
+    await expect(partsOf(exports as never)).rejects.toThrow(message);
   });
 });
