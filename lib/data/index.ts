@@ -17,9 +17,11 @@ export {
 } from './dataset.ts';
 export type { HostArray, TypedArray } from './host.ts';
 export { type IdxOptions, idx } from './idx.ts';
+export { type BadLine, type BadLinePolicy, type JsonLines, type JsonLinesOptions, jsonLines } from './json-lines.ts';
 export { type Cursor, type EpochOptions, Loader, loader, type Window, type WindowsOptions } from './loader.ts';
 export { type Mnist, type MnistOptions, mnist } from './mnist.ts';
 export type { LoaderOptions, SampleFunction, SampleInfo } from './options.ts';
+export { type PackedTokens, type PackedTokensOptions, packedTokens } from './packed-tokens.ts';
 export { type PadOptions, padded } from './padding.ts';
 export { balancedSampler, type Sampler, type WeightedOptions, weightedSampler } from './sampler.ts';
 export { type Fold, kFold, type Parts, type SplitOptions, split, type View } from './split.ts';

