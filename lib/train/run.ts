@@ -51,6 +51,10 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #progress: Progress;
   #stepper: Stepper;
   #stopReason: string | undefined;
+  /** Ends what a stop would wait for: data on their way, an evaluation. */
+  readonly #cut = new AbortController();
+  #grace: NodeJS.Timeout | undefined;
+  readonly #signal: AbortSignal;
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   readonly #rate: RateControl;
   #scaling: BatchScaling | undefined;
@@ -70,6 +74,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#trainer = trainer;
     this.#settings = o;
     this.#options = fit;
+    this.#signal = fit.signal ? AbortSignal.any([fit.signal, this.#cut.signal]) : this.#cut.signal;
     this.#hooks = [
       ...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []),
       ...(o.plateau ? [new PlateauHook(o.plateau, () => (o.optimizer.groups[0]?.lr ?? 0) * (this.#scaling?.factor ?? 1))] : []),
@@ -82,6 +87,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     this.result = this.#go().finally(() => {
       this.done = true;
+      clearTimeout(this.#grace);
       this.#events.end();
       this.#rate.end();
     });
@@ -91,9 +97,10 @@ export class Run implements AsyncIterable<TrainEvent> {
   [Symbol.asyncIterator](): AsyncIterator<TrainEvent, undefined> {
     return this.#events[Symbol.asyncIterator]();
   }
-  /** Ends training at the next step boundary; a step that is queued already is made. */
-  stop(reason = 'stopped'): void {
+  /** Ends training at the next step boundary; a step that is queued already is made. After `graceMs` nothing but that step is waited for. */
+  stop(reason = 'stopped', graceMs = Number.POSITIVE_INFINITY): void {
     this.#stopReason ??= reason;
+    if (graceMs < 2 ** 31) this.#grace ??= setTimeout(() => this.#cut.abort(), graceMs).unref();
   }
   /** Is no step being made: is the run over, or does it wait for a hook? */
   get resting(): boolean {
@@ -181,7 +188,6 @@ export class Run implements AsyncIterable<TrainEvent> {
   // ---- the loop -------------------------------------------------------------------------------------------------------------
 
   async #train(): Promise<void> {
-    const { signal } = this.#options;
     const { cursor } = this.#stepper;
     this.#progress.start(cursor.step);
     if (this.#scaling?.notice) this.#notice(this.#scaling.notice);
@@ -192,7 +198,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       await this.#settle();
       if (this.#stopReason === undefined) await this.#evaluate();
     } catch (error) {
-      if (!signal?.aborted || error !== signal.reason) throw error;
+      if (!this.#signal.aborted || error !== this.#signal.reason) throw error;
       this.#stopReason ??= 'aborted';
       await this.#settle();
     }
@@ -201,7 +207,7 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** One step is always queued while the one before it runs, so that the device never waits for JavaScript. */
   async #steps(): Promise<void> {
-    const { train, epochs, steps, accumulate = 1, signal } = this.#options;
+    const { train, epochs, steps, accumulate = 1 } = this.#options;
     const { loss, checkpoint } = this.#settings;
     const every = checkpoint?.everySteps ?? 0;
     const stepper = this.#stepper;
@@ -209,7 +215,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       accumulate,
       from: stepper.cursor,
       ...(steps === undefined ? { epochs: epochs as number } : { steps }),
-      ...(signal ? { signal } : {}),
+      signal: this.#signal,
     });
     for await (const window of windows) {
       if (this.#mustStop()) return;
@@ -274,11 +280,11 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** Evaluates unless that has been done at this step. */
   async #evaluate(): Promise<void> {
-    const { validation, signal } = this.#options;
+    const { validation } = this.#options;
     const { step, epoch } = this.#stepper.cursor;
     if (!validation || step === this.#evaluated.step) return;
     this.#progress.pause();
-    const metrics = await evaluate(this.#trainer.evaluation(signal), validation);
+    const metrics = await evaluate(this.#trainer.evaluation(this.#signal), validation);
     this.#progress.resume();
     this.#last = metrics;
     const named: Record<string, number> = {};
@@ -332,14 +338,14 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   async #restoreBest(): Promise<void> {
     const { model, dir, swa, precision } = this.#settings;
-    const { train, signal } = this.#options;
+    const { train } = this.#options;
     const { average } = this.#stepper;
     if (this.#bestWeights) {
       const own = model.stateDict();
       for (const [name, t] of this.#bestWeights) assign(own.get(name) as never, t);
     } else average?.apply();
     average?.dispose();
-    if (swa && !signal?.aborted)
+    if (swa && !this.#signal.aborted)
       // A stream may have no end; a thousand batches tell the statistics.
       await updateBatchNorm(model, new FewBatches(train, 1000), {
         forward: (b) => this.#trainer.forward(b),

@@ -197,9 +197,16 @@ export class Trainer {
   fit(options: FitOptions): Promise<FitResult> {
     return this.start(options).result;
   }
-  /** Ends the run under way at the next step boundary; its result then arrives with stopReason 'stopped'. */
-  stop(): void {
-    this.#run?.stop();
+  /**
+   * Ends the run under way at the next step boundary, with a checkpoint; its result then arrives with stopReason 'stopped'. An evaluation that is under way
+   * is finished first, and the next batch waited for, but with `graceMs` no longer than so many milliseconds: a resume then begins with that evaluation.
+   */
+  stop(options: { graceMs?: number } = {}): void {
+    checkOptions('trainer.stop', options, ['graceMs']);
+    const { graceMs = Number.POSITIVE_INFINITY } = options;
+    if (!(typeof graceMs === 'number' && graceMs >= 0))
+      throw new ConfigError(`trainer.stop: graceMs must be a number >= 0, got ${describe(graceMs)}`);
+    this.#run?.stop('stopped', graceMs);
   }
 
   /** The batch through the model. */

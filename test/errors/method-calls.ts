@@ -84,6 +84,7 @@ export const methods: Readonly<Record<string, Method>> = {
     trainer,
     needs({ train: only(loader), from: maybe(num(1e-7)), to: maybe(num(1)), iterations: maybe(count(30)) }),
   ],
+  'Trainer.stop': [trainer, options({ graceMs: num(1) })],
   'Trainer.predict': [trainer, t([2, 4]), options({ batchSize: count(2), signal: only(() => AbortSignal.timeout(1e6)) })],
   'data.TensorDataset.get': [set, int(0)],
   'data.TensorDataset.locate': [set, list(() => [0])],
