@@ -137,6 +137,25 @@ describe('within', () => {
     expect(model.parameters().map((p) => p.storage)).toEqual(storages);
   });
 
+  test('low-precision copies follow both: training between two looks, in bf16', async () => {
+    const { stepper, model } = await course({ ema: { decay: 0.9 }, precision: 'bf16' }, 3);
+    const average = stepper.average as optim.AveragedWeights;
+    const x = tensor(normals('x', 40), { shape: [5, 8] });
+    const through = (m: nn.Sequential) => bind({ precision: 'bf16', grad: false }, () => m.forward(x)).data().then((d) => Array.from(d)); // biome-ignore format: one line
+    for await (const w of loader().windows({ steps: 4 })) {
+      const looks: Promise<number[]>[] = [];
+      average.within(() => {
+        looks.push(through(model));
+      });
+      const [averaged, own] = [mlp([8, 16, 3]), mlp([8, 16, 3])];
+      averaged.loadStateDict(average.stateDict());
+      own.loadStateDict(model.stateDict());
+      expect(await looks[0]).toEqual(await through(averaged));
+      expect(await through(model)).toEqual(await through(own));
+      await stepper.step(w, lossOf(model));
+    }
+  });
+
   test('puts the weights back when the function throws; nests; refuses promises and changes from within', async () => {
     const { stepper, model } = await course({ ema: { decay: 0.9 } }, 8);
     const average = stepper.average as optim.AveragedWeights;
@@ -276,9 +295,9 @@ describe('in the Trainer', () => {
     manualSeed(4);
     const model = new nn.Sequential(
       new nn.Linear(8, 16),
+      new nn.Dropout(0.5), // inert in the pass that makes the statistics
       new nn.BatchNorm1d(16),
       new nn.ReLU(),
-      new nn.Dropout(0.5),
       new nn.Linear(16, 3),
     );
     const { trainer } = make({ model, optimizer: new optim.Adam(model.parameters(), { lr: 0.05 }), swa: { from: 8, every: 2 } });
@@ -297,12 +316,12 @@ describe('in the Trainer', () => {
       }
     }
     const want = new Map([
-      ['1.running_mean', [...mean]],
-      ['1.running_var', [...variance]],
+      ['2.running_mean', [...mean]],
+      ['2.running_var', [...variance]],
     ]);
     expect(distance(dict, want)).toBeLessThan(1e-5);
     expect(model.modules().every((m) => m.training)).toBe(true);
-    expect((model.modules()[2] as nn.BatchNorm1d).momentum).toBe(0.1);
+    expect((model.modules()[3] as nn.BatchNorm1d).momentum).toBe(0.1);
   });
 });
 
