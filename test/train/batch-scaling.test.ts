@@ -89,6 +89,12 @@ describe('scaleLr in the Trainer', () => {
     }
   });
 
+  test('a smaller batch wants no warm-up', async () => {
+    const { rates, notices } = await course('SGD', { scaleLr: { rule: 'linear', baseBatchSize: 64 } });
+    expect(new Set(rates)).toEqual(new Set([0.05]));
+    expect(notices).toEqual([expect.not.stringMatching(/warm-up/)]);
+  });
+
   test('a resumed run has the factor of its own batch', async () => {
     const dir = temporary();
     await course('SGD', { scaleLr: 'linear', schedule: flat, dir }, { accumulate: 4, epochs: 3 });

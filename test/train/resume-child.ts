@@ -44,6 +44,9 @@ if (mode === 'trainer') {
     schedule: rate,
     clipNorm: 1,
     ema: { decay: 0.8 },
+    precision: 'f16',
+    lossScaling: { init: 2 ** 24, interval: 5 }, // overflows at first, and whenever it has grown
+    plateau: { patience: 1, threshold: 0.02, factor: 0.7 },
     earlyStopping: { patience: 4 },
     metrics: ['accuracy'],
     dir,

@@ -63,7 +63,7 @@ const random = (n: number) => {
 };
 
 describe('killed at random, resumed until done: bit by bit the run that nobody disturbed', { timeout: 300_000 }, () => {
-  test('the Trainer, with dropout, batch norm, shuffling, augmentation, schedule, accumulation, early stopping, EMA, AdamW', async () => {
+  test('the Trainer, with dropout, batch norm, shuffling, augmentation, schedule, accumulation, early stopping, plateau, f16, EMA, AdamW', async () => {
     const whole = temporary();
     const reference = (await train('trainer', whole)).done;
     expect(reference?.stopReason).toBe('patience');
@@ -95,8 +95,22 @@ describe('killed at random, resumed until done: bit by bit the run that nobody d
     expect(await digests(join(dir, 'checkpoints')), told).toEqual(files);
     // every loss on the way too
     const losses = async (run: string) =>
-      (await monitor.readHistory(join(run, 'metrics.jsonl'))).records.map((r) => [r.type, r.step, r.loss ?? r['val/loss'], r.lr]);
-    expect(await losses(dir), told).toEqual(await losses(whole));
+      (await monitor.readHistory(join(run, 'metrics.jsonl'))).records.map((r) => [
+        r.type,
+        r.step,
+        r.loss ?? r['val/loss'],
+        r.lr,
+        r.lossScale,
+        r.applied,
+      ]);
+    const reached = await losses(whole);
+    expect(await losses(dir), told).toEqual(reached);
+    const stepsTold = reached.filter(([type]) => type === 'step');
+    expect(stepsTold.filter(([, , , , , applied]) => applied === false).length, 'skipped').toBeGreaterThan(5);
+    expect(new Set(stepsTold.map(([, , , , scale]) => scale)).size, 'scales').toBeGreaterThan(3);
+    const { checkpoint } = await latestValid(join(whole, 'checkpoints'));
+    const { extra } = JSON.parse(readFileSync(join(checkpoint?.path ?? '', 'state.json'), 'utf8'));
+    expect(extra.lrScale.plateau, 'the plateau rule reduced').toBeLessThan(1);
     expect((await monitor.readHistory(join(dir, 'metrics.jsonl'))).attempt).toBeGreaterThan(2);
   });
 
