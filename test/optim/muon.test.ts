@@ -109,3 +109,18 @@ test('what is saved has no workspace, and goes on to the last bit', async () => 
   expectSameBits(await valuesOf(b), await valuesOf(a));
   expect(() => second.loadStateDict(new AdamW(b).stateDict())).toThrow(CheckpointError);
 });
+
+test('a matrix without a gradient stays, state and all, and begins when it has one', async () => {
+  const [a, b, fresh] = ['a', 'b', 'b'].map((name) => new Parameter(noise([5, 3], name))) as [Parameter, Parameter, Parameter];
+  const muon = new Muon([a, b]);
+  a.grad = noise([5, 3], 'g');
+  const before = await valuesOf([a, b]);
+  muon.step();
+  expectSameBits(await valuesOf([b]), before.slice(1));
+  expect((await valuesOf([a]))[0]).not.toEqual(before[0]);
+  expect([...muon.stateDict().tensors.keys()].filter((k) => k.startsWith('1/'))).toEqual([]);
+  for (const p of [b, fresh]) p.grad = noise([5, 3], 'g');
+  muon.step();
+  new Muon([fresh]).step();
+  expectSameBits(await valuesOf([b]), await valuesOf([fresh]));
+});

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, DTypeError, GraphError, ShapeError } from '../../lib/native/errors.ts';
 import { cast, toFormat } from '../../lib/ops/define.ts';
 import { weightCopy } from '../../lib/ops/precision.ts';
-import { Adagrad, Adam, AdamW, clipGradNorm, Lion, type Optimizer, RMSprop, SGD } from '../../lib/optim/index.ts';
+import { Adagrad, Adam, AdamW, clipGradNorm, LAMB, Lion, Muon, type Optimizer, RMSprop, SGD } from '../../lib/optim/index.ts';
 import { tensor } from '../../lib/tensor/create.ts';
 import { defaultDevice, device } from '../../lib/tensor/device.ts';
 import type { DType } from '../../lib/tensor/dtype.ts';
@@ -101,6 +101,12 @@ const several = (dtype: DType = 'f32') =>
     p.grad = noise(shape, `g${i}`, dtype);
     return p;
   });
+/** Muon's and AdamW's. A small matrix: products of large ones have other bits for other numbers of threads, and take their time on a simulated GPU. */
+const small = (p: Parameter) => p.ndim === 2 && p.size < 1000;
+const forMuon = (params: Parameter[]) =>
+  [{ params: params.filter(small) }, { params: params.filter((p) => !small(p)), auxiliary: true }].filter(
+    (g) => g.params.length > 0,
+  );
 const every: [string, (params: Parameter[]) => Optimizer][] = [
   ['SGD', (p) => new SGD(p, { lr: 0.1, momentum: 0.9, nesterov: true, weightDecay: 0.01 })],
   ['Adam', (p) => new Adam(p, { lr: 0.1, weightDecay: 0.01 })],
@@ -110,6 +116,8 @@ const every: [string, (params: Parameter[]) => Optimizer][] = [
   ['RMSprop with all', (p) => new RMSprop(p, { lr: 0.01, momentum: 0.9, centered: true })],
   ['Adagrad', (p) => new Adagrad(p, { lr: 0.1, initialAccumulatorValue: 0.1, lrDecay: 0.01 })],
   ['Lion', (p) => new Lion(p, { lr: 0.01, weightDecay: 0.1 })],
+  ['LAMB', (p) => new LAMB(p, { lr: 0.01, weightDecay: 0.1 })],
+  ['Muon', (p) => new Muon(forMuon(p), { lr: 0.02 })],
 ];
 
 describe.each(every)('%s', (_, make) => {
