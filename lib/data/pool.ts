@@ -1,9 +1,8 @@
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { DataError } from '../native/errors.ts';
 import type { TypedArray } from './host.ts';
 import type { GatherJob } from './job.ts';
+import { workerFile } from './worker-file.ts';
 
 interface Pending {
   resolve(outs: TypedArray[]): void;
@@ -11,17 +10,6 @@ interface Pending {
 }
 
 type Reply = { id: number; outs: TypedArray[] } | { id: number; error: string };
-
-// Beside this file in the sources, where it is plain JavaScript; in the package it is an entry of its own beside the bundle.
-function workerFile(): URL {
-  const places = ['./data-worker.cjs', './worker.mjs'].map((p) => new URL(p, import.meta.url));
-  const found = places.find((url) => existsSync(fileURLToPath(url)));
-  if (found) return found;
-  const looked = places.map((url) => fileURLToPath(url)).join(', ');
-  throw new DataError(
-    `the loader's worker file is missing (looked for ${looked}). Install anneal again, or load with { workers: 0 }.`,
-  );
-}
 
 /** A thread and the jobs it has not answered. It keeps the process alive only while there are any. */
 class Thread {
@@ -31,7 +19,7 @@ class Thread {
 
   constructor(readonly onDeath: () => void) {
     // The parent's loaders (tsx and the like) are of no use to a plain JavaScript file, and slow to start.
-    this.worker = new Worker(workerFile(), { execArgv: [], name: 'anneal-loader' });
+    this.worker = new Worker(workerFile('data.loader', 'worker.mjs', 'data-worker.cjs'), { execArgv: [], name: 'anneal-loader' });
     this.worker.unref();
     this.worker.on('message', (reply: Reply) => this.#answer(reply));
     this.worker.on('error', (error) => this.#fail(`it threw: ${error instanceof Error ? error.message : String(error)}`, error));

@@ -19,7 +19,7 @@ const speakers: Record<string, string[]> = {
   'losses.bceWithLogits': ['broadcastTo'],
   'optim.recipes': ['paramGroups', 'Adam', 'SGD'],
   'data.ArrayDataset': ['TensorDataset'],
-  'data.CsvDataset': ['TensorDataset'],
+  'data.TableDataset': ['TensorDataset'],
   'data.split': ['TensorDataset'],
   'data.subset': ['dataset'],
   'nn.Module.loadStateDict': ['loadStateDict'],

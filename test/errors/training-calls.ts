@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { augment, data, losses, nn, ones, optim, schedule, type Tensor } from '../../lib/index.ts';
 import {
   any,
@@ -327,7 +328,7 @@ const host: Record<string, readonly Kind[]> = {
     object(() => ({ x: { data: new Float32Array(4), shape: [2] } })),
     maybe(only(() => new Uint32Array(1))),
   ]),
-  'data.CsvDataset': [
+  'data.TableDataset': [
     object(() => ({ x: { data: new Float32Array(4), shape: [2] } })),
     list(() => ['a', 'b']),
     maybe(list(() => ['a'])),
@@ -422,6 +423,18 @@ const host: Record<string, readonly Kind[]> = {
       ),
       maxLine: num(100),
       progress: fn(() => 1),
+    }),
+  ],
+  'data.parquet': [
+    file(fileURLToPath(new URL('../golden/tables/plain.parquet', import.meta.url))),
+    options({
+      columns: list(() => ['a', 'b']),
+      label: or(word('kind'), count(5)),
+      dtype: word('f64'),
+      labelType: word('class'),
+      missing: or(word('error'), num(-1)),
+      progress: fn(() => 1),
+      timeoutMs: count(9999),
     }),
   ],
   'data.packedTokens': [

