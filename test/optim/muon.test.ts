@@ -4,7 +4,7 @@ import { CheckpointError, ConfigError } from '../../lib/native/errors.ts';
 import * as nn from '../../lib/nn/index.ts';
 import { AdamW, Muon, muonGroups, StepState } from '../../lib/optim/index.ts';
 import { tensor } from '../../lib/tensor/create.ts';
-import { Parameter } from '../../lib/tensor/tensor.ts';
+import { Parameter, type Tensor } from '../../lib/tensor/tensor.ts';
 import { expectSameBits, noise, valuesOf } from './helpers.ts';
 
 const model = () => new nn.Sequential(new nn.Linear(6, 8), new nn.ReLU(), new nn.Linear(8, 3));
@@ -100,6 +100,7 @@ test('what is saved has no workspace, and goes on to the last bit', async () => 
   }
   const saved = first.stateDict();
   expect([...saved.tensors.keys()]).toEqual(['0/step', '0/momentumBuffer']);
+  expect(await (saved.tensors.get('0/step') as Tensor).item()).toBe(3);
   b[0] = new Parameter(tensor(await (a[0] as Parameter).data(), { shape: [4, 6] }));
   const other = new Muon(b).loadStateDict(saved);
   withGradients(a, 9);

@@ -77,6 +77,12 @@ describe('the averages are their formulas; a skipped step is none of theirs', ()
     expect(early.averages).toEqual(early.seen.at(-1));
     const first = await course({ ema: {} }, 1);
     expect(first.averages).toEqual(first.seen[0]);
+    // Whatever the average held before: a copy, or what was loaded.
+    const model = mlp([8, 4, 3]);
+    const average = optim.ema(model, { decay: 0.9, warmup: false });
+    average.load(optim.ema(mlp([8, 4, 3], { seed: 8 })).state());
+    average.update();
+    expect(await valuesOf(average.stateDict())).toEqual(await valuesOf(model.stateDict()));
   });
 
   test('averages train nothing: weights are those of a run without', async () => {
