@@ -228,7 +228,7 @@ async function gpt(
 
 /** Mean over the seeds, and in brackets the lowest and the highest. */
 function table(section: string): string {
-  const own = outcomes.filter((o) => o.section === section && seeds.includes(o.seed));
+  const own = outcomes.filter((o) => o.section === section && (section === 'tuning' || seeds.includes(o.seed)));
   const names = [...new Set(own.map((o) => o.name))];
   const keys = Object.keys(own.at(-1)?.figures ?? {});
   const digits = (v: number) => v.toFixed(Math.abs(v) >= 10 ? 2 : 3);
