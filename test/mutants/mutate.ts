@@ -94,9 +94,9 @@ const rules: Rule[] = [
       return [['address', text.replace(/ (-?\d+);/, (_, n) => ` ${Number(n) + 1};`)]];
     return [];
   },
-  // A float with its mantissa's highest bit turned: 1 becomes 1.5.
+  // A float with its mantissa's highest bit turned: 1 becomes 1.5. Which NaN it is, makes no difference.
   (text) =>
-    /0f(?!00000000)[0-9A-F]{8}/.test(text) && !/^(mov|setp)/.test(text)
+    /0f(?!00000000|7FFFFFFF)[0-9A-F]{8}/.test(text) && !/^(mov|setp)/.test(text)
       ? [
           [
             'constant',

@@ -21,6 +21,7 @@ import type { DType } from '../../lib/tensor/dtype.ts';
 import { hashStream, PhiloxStream, uniform01 } from '../../lib/tensor/philox.ts';
 import { type Tensor, unwritten } from '../../lib/tensor/tensor.ts';
 import { onGpu } from '../helpers/device.ts';
+import { rounded } from '../helpers/rounding.ts';
 import { normals } from './random-reference.ts';
 
 const sizes = [0, 1, 2, 3, 5, 7, 33, 129, 511, 512, 513, 1000, 4097];
@@ -298,4 +299,10 @@ describe('from any row on, of any number: the slice of a longer draw', () => {
       ] as const)
         expect(await drawn(inStep(row), () => draw(n, dtype)).data(), `${n} from ${row}`).toEqual(whole.slice(row, row + n));
     });
+});
+
+it.each(['bf16', 'f16'] as const)('normal %s are those of f32, rounded', async (dtype) => {
+  const wide = await drawn(inStep(1), () => normal([5000], { mean: 0.5, std: 3 })).data();
+  const got = await drawn(inStep(1), () => normal([5000], { mean: 0.5, std: 3, dtype })).data();
+  expect(Array.from(got)).toEqual(Array.from(rounded(wide, dtype)));
 });

@@ -137,15 +137,14 @@ describe.each(['f32', 'f16', 'bf16'] as const)('%s', (dtype) => {
   test('pow of a number', () => agree([placed('a', dtype, 0.1, 3)], (x) => anneal.pow(x, 2.5), true));
   test('at 0, where they have no derivative: 0', () =>
     scope.run(async () => {
-      const zero = () =>
-        Object.assign(tensor([0, -0, 1, -1], { device: anneal.defaultDevice() }).to(dtype).detach(), { requiresGrad: true });
-      for (const [name, expected] of Object.entries({ abs: [0, 0, 1, -1], relu: [0, 0, 1, 0], sign: [0, 0, 0, 0] })) {
-        const x = zero();
-        op(name)(x).backward(anneal.ones([4], { dtype, device: anneal.defaultDevice() }));
-        expect(
-          Array.from(await (x.grad as Tensor).data(), (v) => v + 0),
-          name,
-        ).toEqual(expected);
+      // At each place of a pack.
+      const values = [0, -0, 0, 1, -1].flatMap((v) => [v, 0, 1]).flatMap((v) => [v, v, -v, 0]);
+      const derivatives = { abs: Math.sign, relu: (v: number) => +(v > 0), sign: () => 0 };
+      for (const [name, derivative] of Object.entries(derivatives)) {
+        const x = Object.assign(tensor(values, { device: anneal.defaultDevice() }).to(dtype).detach(), { requiresGrad: true });
+        op(name)(x).backward(anneal.ones([values.length], { dtype, device: anneal.defaultDevice() }));
+        const found = Array.from(await (x.grad as Tensor).data(), (v) => v + 0);
+        expect(found, name).toEqual(values.map((v) => derivative(v) + 0));
       }
     }));
   test.each('add sub mul div maximum minimum atan2 fmod remainder'.split(' '))('%s', async (name) => {

@@ -475,14 +475,19 @@ const table: { readonly [kind: string]: { readonly [name: string]: Row } } = {
       { role: 'rows', operands: [x(n, 3)], op: (t) => dropout(t, 0.3, { path: 'd' }) },
     ],
     dropout2d: (n) => [{ role: 'channels', operands: [x(2, n, 2, 2)], op: (t) => dropout2d(t, 0.3, { path: 'd' }) }],
-    fusedBias: (n) => {
-      const op = (a: Tensor, bias: Tensor, residual: Tensor) =>
-        fusedBias(a, { bias, residual, activation: 'gelu', p: 0.3, path: 'd' });
-      return [
-        { role: 'rows', operands: [x(n, 9), w(9), x(n, 9)], op },
-        { role: 'columns', operands: [x(3, n), w(n), x(3, n)], op },
-      ];
-    },
+    ...Object.fromEntries(
+      (['gelu', 'geluTanh', 'relu', 'none'] as const).map((activation) => [
+        `fusedBias ${activation}`,
+        (n: number): Call[] => {
+          const op = (a: Tensor, bias: Tensor, residual: Tensor) =>
+            fusedBias(a, { bias, residual, activation, p: 0.3, path: 'd' });
+          return [
+            { role: 'rows', operands: [x(n, 9), w(9), x(n, 9)], op },
+            { role: 'columns', operands: [x(3, n), w(n), x(3, n)], op },
+          ];
+        },
+      ]),
+    ),
   },
   recurrent: Object.fromEntries(
     (
@@ -561,6 +566,11 @@ afterAll(() => {
 });
 
 const sizes = [0, 1, 7, 33, 129, 1000];
+const twice = (c: Call): Call => ({
+  ...c,
+  op: (...t) => [c.op(...t), c.op(...t)].flat() as Tensor[],
+  cancels: 3 * (c.cancels ?? 1),
+});
 for (const [kind, rows] of Object.entries(table))
   describe(kind, () => {
     for (const [name, row] of Object.entries(rows))
@@ -570,6 +580,14 @@ for (const [kind, rows] of Object.entries(table))
             for (const c of row(n))
               if (n >= (c.from ?? 0) && n <= (c.upTo ?? 1000)) await compare(`${name}, ${c.role} of ${n}`, c, dtype);
         });
+    // The second use's gradient is added to the first's, where it is made.
+    for (const dtype of ['f32', 'bf16', 'f16'] as const)
+      test(`used twice, ${dtype}`, async () => {
+        for (const [name, row] of Object.entries(rows))
+          for (const n of [8, 33, 40])
+            for (const c of row(n))
+              if (n <= (c.upTo ?? 1000)) await compare(`${name}, ${c.role} of ${n}, twice`, twice(c), dtype);
+      });
     for (const dtype of ['f32', 'bf16', 'f16'] as const)
       test(`from an odd element on, ${dtype}`, async () => {
         for (const [name, row] of Object.entries(rows))

@@ -6,6 +6,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   attention,
+  avgPool2d,
   conv2d,
   embedding,
   type FloatDType,
@@ -14,6 +15,7 @@ import {
   logSumExp,
   matmul,
   max,
+  maxPool2d,
   mean,
   prod,
   scope,
@@ -22,6 +24,8 @@ import {
   tensor,
   variance,
 } from '../../lib/index.ts';
+import { toFormat } from '../../lib/ops/define.ts';
+import { recurrent } from '../../lib/ops/recurrent.ts';
 import { PhiloxStream } from '../../lib/tensor/philox.ts';
 import { sizeOf } from '../../lib/tensor/shape.ts';
 import { difference } from '../helpers/compare.ts';
@@ -161,6 +165,7 @@ describe('conv2d', () => {
     ...operands(3, 130, 9, 130, 3),
   );
   each('264 of 40 channels, 2 x 2, 1200 places', conv({}), ...operands(3, 40, 21, 264, 2));
+  each('40 of 3 channels, 1 x 1, 3000 places, then relu', conv({ activation: 'relu' }), ...operands(12, 3, 16, 40, 1));
   for (const channels of [40, 41, 136])
     each(`${channels} of 8 channels, then relu`, conv({ padding: 1, activation: 'relu' }), ...operands(2, 8, 12, channels, 3));
 });
@@ -214,6 +219,45 @@ describe('fusedBias', () => {
         { shape },
         { shape: [shape[1] as number], wide: true },
       );
+});
+
+describe('pooling', () => {
+  // Windows that lie over each other, reach beyond the edges, and leave rows and columns out.
+  for (const [kernelSize, stride, padding] of [
+    [2, 2, 0],
+    [3, 2, 1],
+    [3, 1, 1],
+    [2, 3, 0],
+    [5, 2, 2],
+    [17, 5, 8],
+  ] as const)
+    for (const format of ['contiguous', 'channelsLast'] as const)
+      for (const pool of [maxPool2d, avgPool2d])
+        each(
+          `${pool.name} ${kernelSize} by ${stride}, padding ${padding}, ${format}`,
+          ([x]) => pool(toFormat(x as Tensor, format), { kernelSize, stride, padding }),
+          { shape: [2, 16, 19, 22] },
+        );
+});
+
+describe('recurrent cells, saturated too', () => {
+  for (const [mode, gates] of [
+    ['lstm', 4],
+    ['gru', 3],
+    ['tanh', 1],
+  ] as const)
+    each(
+      mode,
+      ([x, ih, hh, b, c]) => {
+        const weights = { ih: ih as Tensor, hh: hh as Tensor, biasIh: b as Tensor, biasHh: c as Tensor };
+        return recurrent(mode, (x as Tensor).mul(4), weights, {}).output;
+      },
+      { shape: [1, 9, 7] },
+      { shape: [gates * 24, 7] },
+      { shape: [gates * 24, 24] },
+      { shape: [gates * 24], wide: true },
+      { shape: [gates * 24], wide: true },
+    );
 });
 
 describe('embedding', () => {
