@@ -51,10 +51,11 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #progress: Progress;
   #stepper: Stepper;
   #stopReason: string | undefined;
-  /** Ends what a stop would wait for: data on their way, an evaluation. */
+  /** Ends what a stop would wait for, data on their way or an evaluation; the user's signal does so at once. */
   readonly #cut = new AbortController();
+  readonly #signal = this.#cut.signal;
   #grace: NodeJS.Timeout | undefined;
-  readonly #signal: AbortSignal;
+  readonly #abort = () => this.#cut.abort(this.#options.signal?.reason);
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   readonly #rate: RateControl;
   #scaling: BatchScaling | undefined;
@@ -74,7 +75,6 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#trainer = trainer;
     this.#settings = o;
     this.#options = fit;
-    this.#signal = fit.signal ? AbortSignal.any([fit.signal, this.#cut.signal]) : this.#cut.signal;
     this.#hooks = [
       ...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []),
       ...(o.plateau ? [new PlateauHook(o.plateau, () => (o.optimizer.groups[0]?.lr ?? 0) * (this.#scaling?.factor ?? 1))] : []),
@@ -85,9 +85,12 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#rate = new RateControl(this.#stepper, (lr) => this.#write({ type: 'control', step: this.#stepper.cursor.step, lr }));
     if (this.#scaling) this.#rate.scale({ batch: this.#scaling.factor });
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
+    if (fit.signal?.aborted) this.#abort();
+    else fit.signal?.addEventListener('abort', this.#abort, { once: true });
     this.result = this.#go().finally(() => {
       this.done = true;
       clearTimeout(this.#grace);
+      fit.signal?.removeEventListener('abort', this.#abort);
       this.#events.end();
       this.#rate.end();
     });
@@ -308,10 +311,10 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** Tells what was done unasked. */
   #notice(message: string): void {
-    const { step } = this.#stepper.cursor;
+    const notice = { type: 'notice', step: this.#stepper.cursor.step, message } as const;
     this.#progress.log(message);
-    this.#events.push({ type: 'notice', step, message });
-    this.#write({ type: 'notice', step, message });
+    this.#events.push(notice);
+    this.#write(notice);
   }
 
   #write(record: Omit<HistoryRecord, 'attempt'>): void {
@@ -338,7 +341,6 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   async #restoreBest(): Promise<void> {
     const { model, dir, swa, precision } = this.#settings;
-    const { train } = this.#options;
     const { average } = this.#stepper;
     if (this.#bestWeights) {
       const own = model.stateDict();
@@ -347,7 +349,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     average?.dispose();
     if (swa && !this.#signal.aborted)
       // A stream may have no end; a thousand batches tell the statistics.
-      await updateBatchNorm(model, new FewBatches(train, 1000), {
+      await updateBatchNorm(model, new FewBatches(this.#options.train, 1000), {
         forward: (b) => this.#trainer.forward(b),
         ...(precision ? { precision } : {}),
       });
