@@ -17,6 +17,7 @@ export {
 } from './dataset.ts';
 export type { HostArray, TypedArray } from './host.ts';
 export { type IdxOptions, idx } from './idx.ts';
+export { type ImageFolder, type ImageFolderOptions, type InMemoryOptions, imageFolder } from './image-folder.ts';
 export { type BadLine, type BadLinePolicy, type JsonLines, type JsonLinesOptions, jsonLines } from './json-lines.ts';
 export { type Cursor, type EpochOptions, Loader, loader, type Window, type WindowsOptions } from './loader.ts';
 export { type Mnist, type MnistOptions, mnist } from './mnist.ts';

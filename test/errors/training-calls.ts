@@ -425,14 +425,26 @@ const host: Record<string, readonly Kind[]> = {
       progress: fn(() => 1),
     }),
   ],
+  'data.imageFolder': [
+    text(fileURLToPath(new URL('../golden/images', import.meta.url))),
+    needs({
+      size: or(
+        count(8),
+        list(() => [4, 4]),
+      ),
+      channels: maybe(count(3)),
+      fit: maybe(word('cover')),
+      classes: maybe(list(() => ['cat', 'dog'])),
+    }),
+  ],
   'data.parquet': [
-    file(fileURLToPath(new URL('../golden/tables/plain.parquet', import.meta.url))),
+    text(fileURLToPath(new URL('../golden/tables/plain.parquet', import.meta.url))),
     options({
       columns: list(() => ['a', 'b']),
       label: or(word('kind'), count(5)),
       dtype: word('f64'),
       labelType: word('class'),
-      missing: or(word('error'), num(-1)),
+      missing: anyNum(-1),
       progress: fn(() => 1),
       timeoutMs: count(9999),
     }),
