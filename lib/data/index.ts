@@ -36,3 +36,4 @@ export {
   type TextWindowsOptions,
   text,
 } from './text.ts';
+export { type Tokenizer, type TrainTokenizerOptions, tokenizer, trainTokenizer } from './tokenizer.ts';

@@ -39,7 +39,9 @@ export function packageFile(where: string, name: string): string {
 export async function importPackage<T>(where: string, name: string): Promise<T> {
   const file = packageFile(where, name);
   try {
-    return (await import(file)) as T;
+    const loaded = (await import(file)) as { default?: unknown };
+    // Of a CommonJS file, import may not see the names.
+    return { ...Object(typeof loaded.default === 'object' ? loaded.default : {}), ...loaded } as T;
   } catch (cause) {
     const why = (cause as Error).message.split('\n')[0];
     throw new DataError(`${where}: the package ${name} does not load (${why}). Run \`npm install ${name}\` again.`, { cause });

@@ -425,6 +425,19 @@ const host: Record<string, readonly Kind[]> = {
       progress: fn(() => 1),
     }),
   ],
+  'data.tokenizer': [
+    text(fileURLToPath(new URL('../golden/tokenizers/bpe.json', import.meta.url))),
+    options({ maxBytes: anyNum(99_999) }),
+  ],
+  'data.trainTokenizer': [
+    list(() => ['a b', 'c']),
+    needs({
+      vocabSize: count(300),
+      special: maybe(list(() => ['<|end|>'])),
+      minFrequency: maybe(count(2)),
+      progress: maybe(fn(() => 1)),
+    }),
+  ],
   'data.imageFolder': [
     text(fileURLToPath(new URL('../golden/images', import.meta.url))),
     needs({
