@@ -275,7 +275,8 @@ describe('from any row on, of any number: the slice of a longer draw', () => {
   const draws: { readonly [name: string]: (n: number, dtype: 'f32' | 'bf16' | 'f16') => Tensor } = {
     uniform: (n, dtype) => uniform([n], { low: -2, high: 3, dtype }),
     normal: (n, dtype) => normal([n], { mean: 1, std: 2, dtype }),
-    bernoulli: (n, dtype) => bernoulli([n], { p: 0.4, dtype }),
+    bernoulli: (n, dtype) => bernoulli([n], { p: 0.4, dtype: ({ f32: 'bool', bf16: 'u8', f16: 'i32' } as const)[dtype] }),
+    'bernoulli of floats': (n, dtype) => bernoulli([n], { p: 0.4, dtype }),
     randint: (n, dtype) => randint([n], dtype === 'f32' ? { low: -9, high: 1000 } : { high: 200, dtype: 'u8' }),
     randomWords: (n) => randomWords([n]),
   };
