@@ -108,6 +108,8 @@ async function main(): Promise<void> {
     others.map(({ text }) => text),
     4000,
   );
+  if (runs * labels > others.length)
+    throw new Error(`${runs} times ${labels} labels: there are ${others.length} mails to learn from. Ask for fewer.`);
   const ham = test.filter(({ y }) => y === 0).length / held;
   console.log(
     `${all.length} different mails, ${held} to test by, ${(100 * ham).toFixed(1)} % of them wanted; ${words.size} words`,
