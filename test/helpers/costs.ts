@@ -27,7 +27,9 @@ interface Recorded {
 
 const table = (file: string): string =>
   fileURLToPath(new URL(`../costs/${basename(dirname(file))}-${basename(file, '.test.ts')}.json`, import.meta.url));
-const compiler = (): string => /V([\d.]+)/.exec(execFileSync('nvcc', ['--version'], { encoding: 'utf8' }))?.[1] ?? 'unknown';
+/** The version of nvcc. */
+export const compiler = (): string =>
+  /V([\d.]+)/.exec(execFileSync('nvcc', ['--version'], { encoding: 'utf8' }))?.[1] ?? 'unknown';
 
 const counts = join(tmpdir(), `anneal-counts-${process.pid}.jsonl`);
 /** Before the driver is loaded: its launches are counted. */
