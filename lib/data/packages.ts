@@ -4,15 +4,15 @@ import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { DataError } from '../native/errors.ts';
 
-/** Where packages are looked for: from the program's working directory, from the script that runs, from beside Anneal. */
-function* places(): Generator<NodeJS.Require> {
-  for (const from of [join(process.cwd(), 'noop.js'), process.argv[1]])
-    if (from !== undefined) yield createRequire(pathToFileURL(from));
-  yield createRequire(import.meta.url);
+/** Where a program's packages are: seen from its working directory, and from the script that runs. */
+function places(): NodeJS.Require[] {
+  return [join(process.cwd(), 'noop.js'), process.argv[1]].flatMap((from) =>
+    from === undefined ? [] : [createRequire(pathToFileURL(from))],
+  );
 }
 
-function resolved(request: string): string | undefined {
-  for (const require of places()) {
+function resolved(request: string, from: readonly NodeJS.Require[]): string | undefined {
+  for (const require of from) {
     try {
       return require.resolve(request);
     } catch {
@@ -24,13 +24,13 @@ function resolved(request: string): string | undefined {
 
 /** The folder of an installed package; undefined where there is none. */
 export function packageFolder(name: string): string | undefined {
-  const file = resolved(`${name}/package.json`);
+  const file = resolved(`${name}/package.json`, places());
   return file === undefined ? undefined : dirname(file);
 }
 
-/** The URL of an installed package's code. Throws DataError naming the package where it is missing. */
+/** The URL of an installed package's code, the program's or what is beside Anneal. Throws DataError naming the package where it is missing. */
 export function packageFile(where: string, name: string): string {
-  const file = resolved(name);
+  const file = resolved(name, [...places(), createRequire(import.meta.url)]);
   if (file !== undefined) return pathToFileURL(file).href;
   throw new DataError(`${where}: the package ${name} is not installed here (${process.cwd()}). Run \`npm install ${name}\`.`);
 }

@@ -145,7 +145,7 @@ describe.skipIf(withoutSimulator)('two devices of 96 MiB', { timeout: 120_000 },
     const next = await step(false);
     expect(next.applied).toBe(true);
     expect(next.loss).toBeLessThan(loss);
-    expect(first.memory().live).toBe(live);
+    expect(first.memory().live).toBeLessThanOrEqual(live); // less where an earlier test's model was collected meanwhile
     expect((await tensor([1], { device: second }).data())[0]).toBe(1);
   });
 });
