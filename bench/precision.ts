@@ -1,21 +1,8 @@
 // Precisions beside each other on 1,000 MNIST images: npm run example -- bench/precision.ts [--epochs N] [--seeds 1,2,3] [--out FILE].
 // Every run is a line of JSON in FILE (default runs/precision.jsonl); what is there already is not run again. Prints the table of docs/precision.md.
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
-import {
-  data,
-  device,
-  losses,
-  manualSeed,
-  nn,
-  optim,
-  type Precision,
-  Stepper,
-  schedule,
-  Trainer,
-  type TrainerOptions,
-} from 'anneal';
+import { data, device, losses, manualSeed, optim, type Precision, Stepper, schedule, Trainer, type TrainerOptions } from 'anneal';
+import { Outcomes, smallCnn } from './measured.ts';
 
 const { values: args } = parseArgs({
   options: {
@@ -56,22 +43,9 @@ interface Outcome {
 
 const { train, test } = await data.mnist();
 
-const cnn = () =>
-  new nn.Sequential(
-    new nn.Conv2d(1, 16, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.Conv2d(16, 32, { kernelSize: 3 }),
-    new nn.ReLU(),
-    new nn.MaxPool2d(2),
-    new nn.Flatten(),
-    new nn.Linear(4608, 128),
-    new nn.ReLU(),
-    new nn.Linear(128, 10),
-  );
-
 async function run(name: string, seed: number, { precision, lossScaling, weight }: Setting): Promise<Outcome> {
   manualSeed(seed);
-  const model = cnn();
+  const model = smallCnn();
   const [fit] = data.split(train, [1000, 59_000], { stratify: 'label', seed });
   const trainer = new Trainer({
     model,
@@ -91,7 +65,7 @@ async function run(name: string, seed: number, { precision, lossScaling, weight 
 /** Megabytes in tensors between two steps, and at most in a step, of a model that has trained two. */
 async function memory(precision: Precision, batchSize: number): Promise<{ between: number; peak: number }> {
   const before = device('cpu').memory().live;
-  const model = cnn();
+  const model = smallCnn();
   const stepper = new Stepper({ model, optimizer: new optim.SGD(model.parameters(), { lr: 0.02, momentum: 0.9 }), precision });
   let [between, peak] = [0, 0];
   for await (const window of data.loader(train, { batchSize }).windows({ steps: 3 })) {
@@ -112,26 +86,15 @@ for (const batchSize of [50, 500])
   }
 console.log();
 
-mkdirSync(dirname(args.out), { recursive: true });
-const outcomes: Outcome[] = existsSync(args.out)
-  ? readFileSync(args.out, 'utf8')
-      .split('\n')
-      .filter(Boolean)
-      .map((line) => JSON.parse(line))
-  : [];
+const outcomes = new Outcomes<Outcome>(args.out);
 for (const seed of args.seeds.split(',').map(Number))
-  for (const [name, setting] of Object.entries(settings)) {
-    if (outcomes.some((o) => o.name === name && o.seed === seed && o.epochs === epochs)) continue;
-    const start = performance.now();
-    const outcome = await run(name, seed, setting);
-    outcomes.push(outcome);
-    appendFileSync(args.out, `${JSON.stringify(outcome)}\n`);
-    console.error(`${JSON.stringify(outcome)}, ${((performance.now() - start) / 1000).toFixed(0)} s`);
-  }
+  for (const [name, setting] of Object.entries(settings))
+    if (!outcomes.all.some((o) => o.name === name && o.seed === seed && o.epochs === epochs))
+      await outcomes.add(() => run(name, seed, setting));
 
 console.log('| | test accuracy, % (each seed) | test loss, mean |\n|---|---|---|');
 for (const name of Object.keys(settings)) {
-  const own = outcomes.filter((o) => o.name === name && o.epochs === epochs).sort((a, b) => a.seed - b.seed);
+  const own = outcomes.all.filter((o) => o.name === name && o.epochs === epochs).sort((a, b) => a.seed - b.seed);
   const mean = own.reduce((sum, o) => sum + o.loss, 0) / own.length;
   console.log(`| ${name} | ${own.map((o) => o.accuracy.toFixed(2)).join(', ')} | ${mean.toFixed(3)} |`);
 }
