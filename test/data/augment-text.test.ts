@@ -80,6 +80,12 @@ describe('tokenMask', () => {
     expect(Math.abs(words / 10_000 - 0.15)).toBeLessThan(0.0143);
   });
 
+  it('draws no special token, few as the others may be', async () => {
+    const few = { maskToken: 0, vocabSize: 5, special: [1, 4], p: 1, masked: 0, random: 1 };
+    const { x } = (await tokenMask(few)({ x: new Array(500).fill(2) }, info(3))) as Masked;
+    expect([...new Set(x.data)].sort()).toEqual([2, 3]);
+  });
+
   it('is the same for any number of workers, and another in the next epoch', async () => {
     const set = { length: 12, get: (i: number) => ({ x: Array.from({ length: 40 }, (_, k) => 5 + i + k) }) };
     const run = async (workers: number, epoch: number) =>
@@ -118,6 +124,11 @@ describe('synonyms', () => {
       'The Motorcar, is the',
     ]);
     expect(await on(fn, 'THE CAR!')).toMatch(/^THE [A-Z]+!$/);
+  });
+
+  it('leave words that carry none alone, whatever the thesaurus says', async () => {
+    const fn = synonymReplacement({ synonyms: () => ['other'] }, 1);
+    expect(await on(fn, 'The car is in a street')).toBe('The other is in a other');
   });
 
   it('say what is missing or damaged', async () => {

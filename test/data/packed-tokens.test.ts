@@ -48,6 +48,18 @@ describe('data.packedTokens', () => {
     const large = await open(bytesOf([1, 2, 3, 4, 5, 6, 99, 8, 9], 2, 2), { header: 2, vocabSize: 50, random: false });
     expect((await errorOf(() => large.get(1))).message).toMatch(/token 6 \(byte 14\) is 99; tokens are 0 to 49/);
     await large.close();
+    for (const [vocabSize, fits] of [
+      [70_000, false],
+      [70_001, true],
+    ] as const) {
+      const wide = await open(bytesOf([1, 70_000, 3, 4, 5], 4), { dtype: 'u32', vocabSize, random: false });
+      const got = await wide.get(0).then(
+        ({ x }) => Array.from(x.data),
+        () => undefined,
+      );
+      expect(got).toEqual(fits ? [1, 70_000, 3, 4] : undefined);
+      await wide.close();
+    }
     const path = tempFile(bytesOf(tokens, 2), 'f.bin');
     const cut = await packedTokens(path, { block: 4, random: false });
     truncateSync(path, 101);

@@ -60,6 +60,7 @@ describe('data.parquet', () => {
     ['text among numbers', 'plain', { columns: ['kind'] }, /row 1: column "kind": "cat" is not a number/],
     ['a column that is not there', 'plain', { label: 'knid' }, /no column "knid"\. Did you mean "kind"\?/],
     ['zstd', 'zstd', { columns: ['a'] }, /zstd\.parquet: .*ZSTD/],
+    ['dates', 'dates', { columns: ['when'] }, /row 1: column "when" holds a Date, which is no number/],
     ['lists', 'nested', {}, /column "x" is nested/],
   ] as const)('%s: says so', async (_, name, options, message) => {
     const error = await errorOf(() => parquet(golden(`${name}.parquet`), options as never));

@@ -80,6 +80,7 @@ describe('data.trainTokenizer', () => {
   it('any text comes back, byte for byte', async () => {
     const t = await trainTokenizer(['low lower lowest', 'new newer'], { vocabSize: 270 });
     expect(t.vocabSize).toBeLessThanOrEqual(270);
+    for (const text of ["we don ' t , do we ?", 'a . b ! c', " 's 're"]) expect(t.decode(t.encode(text))).toBe(text);
     const random = new PhiloxStream(8, 'texts');
     for (let n = 0; n < 200; n++) {
       const text = String.fromCodePoint(

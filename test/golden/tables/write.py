@@ -25,4 +25,5 @@ for name, options in {
 }.items():
     pq.write_table(table, here / f"{name}.parquet", **options)
 pq.write_table(pa.table({"x": pa.array([[1, 2], [3]])}), here / "nested.parquet")
+pq.write_table(pa.table({"when": pa.array([0, 1], pa.timestamp("ms")), "x": pa.array([1, 2])}), here / "dates.parquet")
 (here / "table.json").write_text(json.dumps(columns) + "\n")
