@@ -45,7 +45,7 @@ async function serve() {
     );
   });
   const nested = schema.find((c) => (c.num_children ?? 0) > 0 || c.repetition_type === 'REPEATED')?.name;
-  parentPort.postMessage({ names: schema.map((c) => c.name), groups, nested });
+  parentPort.postMessage({ names: schema.map((c) => c.name), groups, total: Number(metadata.num_rows), nested });
 }
 
 serve().catch((error) => {

@@ -21,7 +21,9 @@ type Odd = { readonly kind: string };
 /** What the thread says: first of the file, then of each group that is asked for. */
 interface Contents {
   readonly names: readonly string[];
+  /** Rows of each group, and of the file as it says. */
   readonly groups: readonly number[];
+  readonly total: number;
   readonly nested?: string;
 }
 interface Group {
@@ -93,16 +95,16 @@ export async function parquet(path: string | URL, options: ParquetOptions = {}):
     }
   };
   try {
-    const { names, groups, nested } = await read(reader.next<Contents>());
+    const { names, groups, total, nested } = await read(reader.next<Contents>());
     if (nested !== undefined)
       throw fail(0, `column "${nested}" is nested; only flat columns of numbers, booleans and texts are read`);
     const table = new Table(options, names, 0, fail);
     const { used } = table;
     const places = names.map((name) => used.indexOf(name));
     const of = groups.reduce((a, b) => a + b, 0);
-    for (const [index, size] of groups.entries()) {
+    if (of !== total) throw fail(0, `its groups hold ${of} rows, but it says ${total}: it is damaged. Write it again`);
+    for (const index of groups.keys()) {
       const rows = await read(reader.group(index, used));
-      if (rows.length !== size) throw fail(done + 1, `its group holds ${rows.length} rows, not ${size}`);
       for (const fields of rows) {
         done++;
         const odd = fields.findIndex((f) => typeof f === 'object' && f !== null);

@@ -76,6 +76,20 @@ describe('data.parquet', () => {
     await expect(parquet(join(dir, 'none'))).rejects.toThrow(/data\.parquet: .*no such file/);
   });
 
+  it('a count of rows that is wrong somewhere is an error, not fewer rows', async () => {
+    const rows = Array.from({ length: 40 }, (_, i) => i);
+    const good = new Uint8Array(parquetWriteBuffer({ columnData: [{ name: 'x', data: rows, type: 'INT32' }] }));
+    let refused = 0;
+    for (const [at, byte] of good.entries()) {
+      if (byte !== 0x50) continue; // 40 as Thrift writes it
+      const path = written(good.with(at, 0x40));
+      const got = await parquet(path, { timeoutMs: 5000 }).catch((e: unknown) => e);
+      if (got instanceof Error) refused++;
+      else expect((got as { length: number }).length).toBe(40);
+    }
+    expect(refused).toBeGreaterThan(1);
+  });
+
   it('a damaged file is an error in words, or reads as it is: 60 files with flipped bytes or cut short', async () => {
     const random = new PhiloxStream(1, 'parquet');
     const rows = Array.from({ length: 40 }, (_, i) => i);
