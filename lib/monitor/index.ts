@@ -11,16 +11,7 @@ export {
   supersede,
 } from './history.ts';
 export { JsonLinesSink } from './jsonl.ts';
-export {
-  Accuracy,
-  type AverageMetrics,
-  accuracy,
-  type Classes,
-  type ClassMetrics,
-  ConfusionMatrix,
-  type ConfusionOptions,
-  predictedClasses,
-} from './metrics.ts';
+export * from './metrics/index.ts';
 export {
   ProgressBar,
   type ProgressBarOptions,

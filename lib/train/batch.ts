@@ -26,6 +26,8 @@ export interface AnyWindow {
 export interface BatchSource {
   /** Batches per epoch; undefined where nobody can know. */
   readonly length: number | undefined;
+  /** Samples per epoch, where that is known. */
+  readonly samples?: number | undefined;
   epoch(n: number, options?: EpochOptions): AsyncIterable<AnyBatch>;
   windows(options: WindowsOptions): AsyncIterable<AnyWindow & { readonly cursor: Cursor }>;
 }

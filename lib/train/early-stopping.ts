@@ -50,8 +50,13 @@ const reasons: readonly EarlyStopReason[] = ['patience', 'nonFinite', 'stoppingT
 export function modeOf(metric: string, rule = 'earlyStopping'): 'min' | 'max' {
   checkText('modeOf', 'the metric', metric);
   const word = metric.toLowerCase().split('/').at(-1) ?? '';
-  if (/loss|err(or)?$|perplexity|ppl|^(mse|mae|rmse|nll|ece|bpb|bpc|cer|wer)$|divergence/.test(word)) return 'min';
-  if (/acc(uracy)?|f1|precision|recall|auc|auroc|bleu|rouge|^(r2|iou|map|dice|psnr|ssim)$|score$/.test(word)) return 'max';
+  if (/loss|err(or)?$|perplexity|ppl|^(mse|mae|mape|rmse|nll|ece|mce|bpb|bpc|cer|wer)$|divergence/.test(word)) return 'min';
+  if (
+    /acc(uracy)?|f1|precision|recall|auc|auroc|bleu|rouge|^(r2|iou|map|dice|psnr|ssim|top\d+|explainedvariance)$|score$/.test(
+      word,
+    )
+  )
+    return 'max';
   throw new ConfigError(`${rule}: is a larger ${JSON.stringify(metric)} better? Give mode: 'min' or 'max'.`);
 }
 

@@ -1,5 +1,3 @@
-import { ConfusionMatrix, predictedClasses } from '../monitor/index.ts';
-import { DataError } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { AveragedWeights } from '../optim/index.ts';
@@ -8,17 +6,17 @@ import { defaultDevice } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type BatchSource, rowsIn, type TensorBatch, toTensors } from './batch.ts';
+import { EvalAccumulator, type MetricName } from './eval-metrics.ts';
 import type { EvalMetrics } from './events.ts';
 import { rememberModes } from './modes.ts';
-
-/** Metrics that need predicted classes: logits [N, C] against `y` i32 [N]. */
-export type MetricName = 'accuracy' | 'perClass';
 
 export interface Evaluation {
   model: Module;
   forward: (batch: TensorBatch) => Tensor;
   loss: (output: Tensor, batch: TensorBatch) => Loss;
   metrics: readonly MetricName[];
+  /** Column of whole numbers by whose values the classification is told too. */
+  stratifyBy?: string | undefined;
   precision: Precision;
   /** Averages that stand in for the weights. */
   average?: AveragedWeights | undefined;
@@ -27,32 +25,19 @@ export interface Evaluation {
 
 interface Readings {
   terms: Promise<{ sum: number; count: number; weight: number }[]>;
-  classes: Promise<{ predicted: Int32Array; target: Int32Array; count: number }> | undefined;
+  outputs: ReturnType<EvalAccumulator['read']> | undefined;
 }
 
 /** Queues one batch; its tensors are freed, its figures are promises. */
-function evaluateBatch(e: Evaluation, batch: TensorBatch): Readings {
+function evaluateBatch(e: Evaluation, batch: TensorBatch, metrics: EvalAccumulator): Readings {
   const output = e.forward(batch);
   const { terms } = e.loss(output, batch);
   const numbers = terms.map(async ({ sum, count, weight }) => {
     const [s, c] = await Promise.all([sum.item(), typeof count === 'number' ? count : count.item()]);
     return { sum: s, count: c, weight };
   });
-  let classes: Readings['classes'];
-  if (e.metrics.length) {
-    const count = output.shape[output.ndim - 1] ?? 0;
-    if (output.ndim < 2 || output.size / count !== batch.y.size || batch.y.dtype !== 'i32')
-      throw new DataError(
-        `evaluate: metrics ${e.metrics.join(', ')} need logits [..., classes] and an i32 y of one class each; got ${output} and ${batch.y}. Leave metrics out for other tasks.`,
-      );
-    const read = Promise.all([output.data(), batch.y.data()]);
-    classes = read.then(([logits, target]) => ({
-      predicted: predictedClasses(logits as Float32Array, count),
-      target: target as Int32Array,
-      count,
-    }));
-  }
-  return { terms: Promise.all(numbers), classes };
+  const outputs = metrics.idle ? undefined : metrics.read(output, batch);
+  return { terms: Promise.all(numbers), outputs };
 }
 
 /**
@@ -65,11 +50,14 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
   e.model.eval();
   try {
     const totals: { sum: number; count: number; weight: number }[] = [];
-    let confusion: ConfusionMatrix | undefined;
+    const filled = new EvalAccumulator(e.metrics, e.stratifyBy);
     let samples = 0;
     for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
       const read = () =>
-        bind({ grad: false, precision: e.precision }, () => scope(() => ({ r: evaluateBatch(e, toTensors(batch, on)) })).r);
+        bind(
+          { grad: false, precision: e.precision },
+          () => scope(() => ({ r: evaluateBatch(e, toTensors(batch, on), filled) })).r,
+        );
       const readings = e.average ? e.average.within(read) : read();
       samples += rowsIn(batch);
       for (const [k, term] of (await readings.terms).entries()) {
@@ -78,15 +66,11 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
         total.sum += term.sum;
         total.count += term.count;
       }
-      if (!readings.classes) continue;
-      const { predicted, target, count } = await readings.classes;
-      confusion ??= new ConfusionMatrix(count);
-      confusion.add(predicted, target);
+      if (readings.outputs) await filled.add(readings.outputs);
     }
     const loss = totals.reduce((total, t) => total + (t.count > 0 ? (t.weight * t.sum) / t.count : 0), 0);
     const metrics: EvalMetrics = { loss: samples ? loss : Number.NaN, samples };
-    if (confusion) metrics.accuracy = confusion.accuracy();
-    if (confusion && e.metrics.includes('perClass')) metrics.perClass = confusion.perClass();
+    filled.finish(metrics, totals[0]);
     return metrics;
   } finally {
     putBack();

@@ -1,11 +1,17 @@
+import type { ClassMetrics, DoubtfulSample, ReliabilityBin } from '../monitor/index.ts';
+import type { ConfusionTable, StratumMetrics } from './eval-metrics.ts';
 import type { StepResult } from './stepper.ts';
 
-/** Figures of an evaluation by name; `perClass` is a table. */
+/** Figures of an evaluation by name, and tables: what the Trainer's `metrics` asked for. */
 export interface EvalMetrics {
   loss: number;
   samples: number;
   accuracy?: number;
-  perClass?: readonly { label: string; precision: number; recall: number; f1: number; support: number }[];
+  perClass?: readonly ClassMetrics[];
+  confusion?: ConfusionTable;
+  reliability?: readonly ReliabilityBin[];
+  mistakes?: readonly DoubtfulSample[];
+  strata?: readonly StratumMetrics[];
   [name: string]: unknown;
 }
 

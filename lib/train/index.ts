@@ -22,6 +22,7 @@ export {
   type EarlyStopReason,
   modeOf,
 } from './early-stopping.ts';
+export type { ConfusionTable, MetricName, StratumMetrics } from './eval-metrics.ts';
 export type { EvalMetrics, TrainEvent } from './events.ts';
 export { type Decoder, type GenerateOptions, generate } from './generate.ts';
 export type { Decision, Hook } from './hooks.ts';

@@ -18,6 +18,7 @@ import { settleFit } from './fit-options.ts';
 import { ask, EarlyStoppingHook, type Hook, loadHooks, PlateauHook, type Ruling, saveHooks } from './hooks.ts';
 import { Progress } from './progress.ts';
 import { type LrScales, RateControl } from './rate-control.ts';
+import { evalFigures, runRecord, stepRecord } from './recording.ts';
 import { saveSafetensors, snapshot } from './state.ts';
 import { Stepper, type StepResult } from './stepper.ts';
 import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
@@ -263,12 +264,11 @@ export class Run implements AsyncIterable<TrainEvent> {
     return this.#stopReason !== undefined;
   }
 
-  async #report(result: StepResult, epoch: number): Promise<void> {
+  async #report(told: StepResult, epoch: number): Promise<void> {
+    const result = { ...told, plannedLr: told.plannedLr * (this.#scaling?.factor ?? 1) };
     const samplesPerSecond = this.#progress.step(result, epoch);
     this.#events.push({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
-    const { step, loss, lr, gradNorm, applied, samples, lossScale } = result;
-    const scaled: Record<string, number> = lossScale === undefined ? {} : { lossScale };
-    this.#write({ type: 'step', step, loss, lr, gradNorm, applied, samples, samplesPerSecond, ...scaled });
+    this.#write(stepRecord(result, this.#settings, epoch, samplesPerSecond));
     this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
 
@@ -290,8 +290,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const metrics = await evaluate(this.#trainer.evaluation(this.#signal), validation);
     this.#progress.resume();
     this.#last = metrics;
-    const named: Record<string, number> = {};
-    for (const [name, value] of Object.entries(metrics)) if (typeof value === 'number') named[`val/${name}`] = value;
+    const named = evalFigures(metrics);
     this.#evaluated = { step, metrics: named };
     const decision = await this.#ask((h) => h.onEval?.(named, metrics, step));
     const watched = this.#settings.earlyStopping !== undefined;
@@ -394,6 +393,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     if (restored) await this.#restore(restored, dir as string);
     else if (dir) await setAside(dir, [checkpoints, history]);
     for (const sink of this.#sinks) sink.begin?.(this.#attempt, this.#stepper.cursor.step);
+    if (!restored) this.#write(runRecord(this.#settings, this.#options.train, this.totalSteps));
   }
 
   async #restore({ extra, tensors }: Restored, dir: string): Promise<void> {

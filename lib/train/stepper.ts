@@ -54,8 +54,12 @@ export interface StepResult {
   readonly loss: number;
   /** Learning rate of the first group in this step. */
   readonly lr: number;
+  /** What the schedule alone says: differs from `lr` where hooks, the plateau rule or live control scale it. */
+  readonly plannedLr: number;
   /** Global norm of the gradients before clipping. */
   readonly gradNorm: number;
+  /** What they were multiplied by for clipping; 1 where nothing was clipped. */
+  readonly clipFactor: number;
   /** False where the update was skipped. */
   readonly applied: boolean;
   /** Why not: a gradient was inf or NaN, or every target of the window was ignored. */
@@ -225,7 +229,7 @@ export class Stepper {
     const peak = this.optimizer.groups[0]?.lr ?? 0;
     return {
       read: async () => {
-        const { gradNorm, applied, foundInf, t, rateFactor, values } = await report.catch((error: unknown) => {
+        const { gradNorm, clipFactor, applied, foundInf, t, rateFactor, values } = await report.catch((error: unknown) => {
           this.#recover(step);
           throw error;
         });
@@ -234,7 +238,9 @@ export class Stepper {
         const sampleIds = window.ids ?? new Int32Array(0);
         const [, , scale] = values;
         const lossScale = this.#scaler ? { lossScale: scale as number } : {};
-        const result = { step, loss, lr: peak * rateFactor, gradNorm, applied, samples, sampleIds, ...lossScale };
+        const plannedLr = peak * (this.schedule?.factor(applied ? t - 1 : t) ?? 1);
+        const rates = { lr: peak * rateFactor, plannedLr };
+        const result = { step, loss, ...rates, gradNorm, clipFactor, applied, samples, sampleIds, ...lossScale };
         return applied ? result : { ...result, reason: foundInf ? 'nonFiniteGradient' : 'noTargets' };
       },
     };

@@ -13,7 +13,8 @@ import type { BatchSource, TensorBatch } from './batch.ts';
 import { checkScaleLr, type ScaleLr } from './batch-scaling.ts';
 import { checkKeep, type Keep } from './checkpoint-files.ts';
 import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
-import { type Evaluation, evaluate, type MetricName } from './evaluate.ts';
+import { type MetricName, metricNames } from './eval-metrics.ts';
+import { type Evaluation, evaluate } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
 import { checkHooks, type Hook, plateauOf } from './hooks.ts';
 import type { LearningRateCurve } from './lr-curve.ts';
@@ -62,6 +63,8 @@ export interface TrainerOptions {
   plateau?: PlateauOptions;
   /** Metrics of evaluations beside the loss. Default: none. */
   metrics?: readonly MetricName[];
+  /** A column of whole numbers in the batches (a site, a language): evaluations tell accuracy and macro F1 for each of its values too. Default: none. */
+  stratifyBy?: string;
   /** The run's folder: checkpoints/, metrics.jsonl, best.safetensors. Default: nothing is written. */
   dir?: string;
   /** Keys dropout masks. Default 0. */
@@ -96,6 +99,7 @@ const known = [
   'earlyStopping',
   'plateau',
   'metrics',
+  'stratifyBy',
   'dir',
   'seed',
   'detectAnomaly',
@@ -164,8 +168,9 @@ export class Trainer {
     if (options.forward !== undefined && typeof options.forward !== 'function')
       throw new ConfigError('Trainer: forward must be a function (batch) => output');
     for (const m of checkList('Trainer', 'metrics', options.metrics ?? []))
-      if (m !== 'accuracy' && m !== 'perClass')
-        throw new ConfigError(`Trainer: unknown metric ${describe(m)}. Known: accuracy, perClass.`);
+      if (!metricNames.includes(m))
+        throw new ConfigError(`Trainer: unknown metric ${describe(m)}. Known: ${metricNames.join(', ')}.`);
+    if (options.stratifyBy !== undefined) checkText('Trainer', 'stratifyBy', options.stratifyBy);
     checkOptions('Trainer: checkpoint', options.checkpoint, ['everySteps', 'keep']);
     checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
@@ -216,8 +221,8 @@ export class Trainer {
   }
   /** What an evaluation needs to know. */
   evaluation(signal?: AbortSignal): Evaluation {
-    const { model, loss, metrics = [], precision = 'f32' } = this.options;
-    return { model, loss, metrics, precision, forward: (b) => this.forward(b), average: this.#run?.average, signal };
+    const { model, loss, metrics = [], stratifyBy, precision = 'f32' } = this.options;
+    return { model, loss, metrics, stratifyBy, precision, forward: (b) => this.forward(b), average: this.#run?.average, signal };
   }
   /**
    * The learning-rate range test with this trainer's model, loss, optimizer and precision; everything is as before when it is over. Print the curve;

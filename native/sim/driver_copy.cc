@@ -55,7 +55,7 @@ class Using {
 
 const Memory::Span& spanAt(const Place& p, size_t bytes, const char* what) {
   const Memory::Span* span = p.device->memory.find(p.data, bytes);
-  if (!span) throw Fault(std::string(what) + ": outside any allocation when it was executed: " + describeAddress(p.data, bytes));
+  if (!span) throw Fault(std::string(what) + ": outside any allocation, or past what is lent of it, when it was executed: " + describeAddress(p.data, bytes));
   return *span;
 }
 

@@ -213,6 +213,23 @@ SIM_EXPORT CUresult cuMemFreeAsync(CUdeviceptr pointer, CUstream handle) {
   return submit(*stream, [a](uint64_t) { release(a); }, nullptr, {}, true);
 }
 
+/**
+ * For programs that keep memory and hand it out themselves: from here on in the stream's order the first `bytes` of the allocation at `pointer` are in
+ * use, and unwritten, and no kernel may touch the rest.
+ */
+SIM_EXPORT CUresult annealSimLend(CUdeviceptr pointer, size_t bytes, CUstream handle) {
+  SIM_ENTER_CONTEXT(annealSimLend);
+  std::shared_ptr<Stream> stream;
+  if ((status = findStream(handle, context, &stream)) || (status = refuseOnCaptured(*stream, "annealSimLend"))) return status;
+  Allocation a;
+  SIM_NEED(claim(pointer, true, false, &a) && bytes <= a.bytes, CUDA_ERROR_INVALID_VALUE,
+           "annealSimLend of " + describeAddress(reinterpret_cast<void*>(pointer), bytes));
+  return submit(*stream, [a, bytes](uint64_t) {
+    std::shared_lock held(a.device->traffic);
+    a.device->memory.lend(a.data, bytes);
+  });
+}
+
 SIM_EXPORT CUresult cuMemGetInfo_v2(size_t* available, size_t* total) {
   SIM_ENTER_CONTEXT(cuMemGetInfo_v2);
   const size_t limit = context->device.memory.limit(), used = context->device.memory.used();

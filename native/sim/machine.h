@@ -38,12 +38,15 @@ class Memory {
   size_t used() const { return used_; }
   size_t limit() const { return limit_; }
   void setLimit(size_t bytes) { limit_ = bytes; }
+  /** Of the allocation at `p`, the first `bytes` are in use from now on, and unwritten; the rest is out of bounds. False where none begins there, or it is smaller. */
+  bool lend(void* p, size_t bytes);
 
   struct Span {
     char* data;
-    size_t bytes;
+    size_t bytes;  // in use
     uint8_t* written;  // one byte per byte
     bool adopted = false;
+    size_t whole = bytes;
   };
   /** The allocation that holds [p, p + bytes), or null. Lock-free for readers during a launch: no allocation happens meanwhile on that thread. */
   const Span* find(const void* p, size_t bytes) const;

@@ -24,8 +24,8 @@ char* map(size_t bytes) {
 
 Memory::~Memory() {
   for (auto& [at, span] : spans_) {
-    if (!span.adopted) munmap(span.data - guard, mapped(span.bytes));
-    munmap(span.written, mapped(span.bytes));
+    if (!span.adopted) munmap(span.data - guard, mapped(span.whole));
+    munmap(span.written, mapped(span.whole));
   }
 }
 
@@ -54,9 +54,18 @@ bool Memory::free(void* p) {
   if (it == spans_.end() || it->second.adopted) return false;
   Span span = it->second;
   spans_.erase(it);
-  used_ -= span.bytes;
-  munmap(span.data - guard, mapped(span.bytes));
-  munmap(span.written, mapped(span.bytes));
+  used_ -= span.whole;
+  munmap(span.data - guard, mapped(span.whole));
+  munmap(span.written, mapped(span.whole));
+  return true;
+}
+
+bool Memory::lend(void* p, size_t bytes) {
+  std::unique_lock hold(lock_);
+  auto it = spans_.find(uintptr_t(p));
+  if (it == spans_.end() || it->second.adopted || bytes > it->second.whole) return false;
+  it->second.bytes = bytes;
+  std::memset(it->second.written, 0, it->second.whole);
   return true;
 }
 
@@ -76,7 +85,7 @@ bool Memory::disown(void* p) {
   std::unique_lock hold(lock_);
   auto it = spans_.find(uintptr_t(p));
   if (it == spans_.end() || !it->second.adopted) return false;
-  munmap(it->second.written, mapped(it->second.bytes));
+  munmap(it->second.written, mapped(it->second.whole));
   spans_.erase(it);
   return true;
 }

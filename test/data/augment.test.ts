@@ -228,9 +228,16 @@ describe('batches', () => {
     }
   });
 
-  it('20 epochs leak nothing', async () => {
-    const transform = [augment.randomCrop([8, 9], { padding: 2 }), ...everything.slice(4, 5), ...everything.slice(-1)];
-    const loading = loader(coloured(4096), { ...options, transform, batchSize: 256, workers: 2 });
+  const columns = coloured(4096);
+  const samples = { length: columns.length, get: (i: number) => columns.get(i) };
+  it.each([
+    ['columns, by two workers', columns, 2],
+    ['columns, here', columns, 0],
+    ['samples one by one, here', samples, 0],
+  ] as const)('20 epochs leak nothing: %s', async (_, dataset, workers) => {
+    const crop = augment.randomCrop([8, 9], { padding: 2 });
+    const transform = [crop, ...everything.slice(4, 5), augment.normalize(0, 255), ...everything.slice(-1)];
+    const loading = loader(dataset as typeof columns, { ...options, transform, batchSize: 256, workers });
     const used: number[] = [];
     for (let e = 0; e < 23; e++) {
       for await (const _ of loading.epoch(e));

@@ -17,14 +17,22 @@ import {
   options,
   or,
   t,
+  text,
   word,
 } from './kinds.ts';
 import { loader, set, trainer } from './row.ts';
-import { batch, file, params } from './training-calls.ts';
+import { batch, file, pairs, params } from './training-calls.ts';
 
 /** Methods of classes: how an object is made, and the arguments. */
 type Method = readonly [make: () => object, ...args: Kind[]];
 const matrix = () => new monitor.ConfusionMatrix(2);
+const calibration = () => new monitor.Calibration({ classes: 2 });
+const wrongOnes = () => new monitor.ConfidentlyWrong({ classes: 2 });
+const perplexity = () => new monitor.Perplexity();
+const ranking = () => new monitor.RankingMetrics({ classes: 2 });
+const regression = () => new monitor.RegressionMetrics();
+const strata = () => new monitor.Stratified(() => new monitor.Accuracy());
+const topK = () => new monitor.TopKAccuracy({ classes: 2 });
 const sgd = () => new optim.SGD(params(), { lr: 0.1 });
 const state = () => new optim.StepState();
 const linear = () => new nn.Linear(2, 2);
@@ -91,6 +99,23 @@ export const methods: Readonly<Record<string, Method>> = {
   'data.TensorDataset.column': [set, word('x')],
   'data.TensorDataset.select': [set, list(() => [0])],
   'monitor.Accuracy.add': [() => new monitor.Accuracy(), batch, batch],
+  'monitor.Accuracy.merge': [() => new monitor.Accuracy(), only(() => [1, 2])],
+  'monitor.Calibration.add': [calibration, pairs, batch],
+  'monitor.Calibration.merge': [calibration, only(calibration)],
+  'monitor.ConfidentlyWrong.add': [wrongOnes, pairs, batch, maybe(batch)],
+  'monitor.ConfidentlyWrong.merge': [wrongOnes, only(wrongOnes)],
+  'monitor.Perplexity.add': [perplexity, anyNum(1), num(1)],
+  'monitor.Perplexity.merge': [perplexity, only(perplexity)],
+  'monitor.RankingMetrics.add': [ranking, pairs, batch],
+  'monitor.RankingMetrics.merge': [ranking, list(() => [1, 0.2, 0.8])],
+  'monitor.RankingMetrics.rocAuc': [ranking, options({ average: word('macro') })],
+  'monitor.RankingMetrics.averagePrecision': [ranking, options({ average: word('weighted') })],
+  'monitor.RegressionMetrics.add': [regression, list(() => [1]), list(() => [1])],
+  'monitor.RegressionMetrics.merge': [regression, only(regression)],
+  'monitor.Stratified.of': [strata, or(text('a'), anyNum(1))],
+  'monitor.Stratified.split': [strata, list(() => ['a']), fn(() => {})],
+  'monitor.TopKAccuracy.add': [topK, pairs, batch],
+  'monitor.TopKAccuracy.merge': [topK, only(topK)],
   'monitor.ConfusionMatrix.add': [matrix, batch, batch],
   'monitor.ConfusionMatrix.merge': [matrix, only(matrix)],
   'monitor.ConfusionMatrix.at': [matrix, int(0), int(0)],

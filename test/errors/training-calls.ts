@@ -34,6 +34,8 @@ process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
 export const file = (name: string): Kind => text(join(dir, name));
 export const params = () => new nn.Linear(2, 2).parameters();
 export const batch = list(() => [0, 1, 1]);
+/** Scores of two classes for the three. */
+export const pairs = list(() => [0.5, 0.5, 0.1, 0.9, 0.3, 0.7]);
 const ends = { from: num(1), to: num(0), steps: count(5) };
 const dataset = only(set);
 const translator = thing(() => ({ name: 'same', translate: async (texts: string[]) => texts }));
@@ -167,6 +169,7 @@ const training: Record<string, readonly Kind[]> = {
       earlyStopping: maybe(object(() => ({}))),
       plateau: maybe(object(() => ({}))),
       metrics: maybe(list(() => ['accuracy'])),
+      stratifyBy: maybe(text('site')),
       dir: maybe(file('run')),
       seed: maybe(int(0)),
       detectAnomaly: maybe(any(false)),
@@ -495,7 +498,18 @@ const host: Record<string, readonly Kind[]> = {
     count(2),
     options({ labels: list(() => ['a', 'b']), ignoreIndex: int(0), zeroDivision: anyNum(0) }),
   ],
+  'monitor.Calibration': [needs({ classes: count(2), bins: maybe(count(3)), ignoreIndex: maybe(int(0)) })],
+  'monitor.ConfidentlyWrong': [needs({ classes: count(2), keep: maybe(count(3)) })],
   'monitor.JsonLinesSink': [file('log.jsonl')],
+  'monitor.Perplexity': [],
+  'monitor.RankingMetrics': [options({ classes: count(2), ignoreIndex: int(0) })],
+  'monitor.RegressionMetrics': [options({ outputs: count(2) })],
+  'monitor.Stratified': [fn(() => 1)],
+  'monitor.TopKAccuracy': [
+    needs({ classes: count(2), k: maybe(count(3)), ties: maybe(word('last')), ignoreIndex: maybe(int(0)) }),
+  ],
+  'monitor.probabilitiesOf': [list(() => [1, 2]), count(2)],
+  'monitor.suspectedLabelErrors': [pairs, batch, needs({ classes: count(2) })],
   'monitor.ProgressBar': [
     only(() => ({ write() {} })),
     options({ interval: num(1), lineInterval: num(1), width: num(3), now: fn(() => 1) }),

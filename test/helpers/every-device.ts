@@ -13,6 +13,6 @@ export const onEveryDevice = [
   'test/ops/{array,indexing,integers,scatter,kernels-vs-f64,shares,sizes,ties,tiles,values}.test.ts',
   'test/optim/*.test.ts',
   'test/tensor/*.test.ts',
-  'test/train/{generate,trials}.test.ts',
+  'test/train/{eval-metrics,generate,recording,trials}.test.ts',
   'test/train/{stepper,average,accumulation,early-stopping,loss-scaling,precision,trainer}.test.ts',
 ];

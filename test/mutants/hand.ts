@@ -248,6 +248,15 @@ export const handMade: readonly HandMade[] = [
     find: '__popc(same & ((1u << lane) - 1));\n    __syncwarp();',
     replace: '__popc(same & ((1u << lane) - 1));',
   },
+  {
+    file: 'memory.cu',
+    family: 'memory',
+    tests: /^(20 steps as PyTorch|a step) > /,
+    class: 'tail',
+    what: 'one element more, inside a block of memory that has room for it',
+    find: 'shareOf<N>(n, aligned16(y))',
+    replace: 'shareOf<N>(n + 1, aligned16(y))',
+  },
   // The step.
   {
     ...optimizer,

@@ -143,6 +143,24 @@ describe('crossEntropy', () => {
           );
         }
     });
+  test.each(['f32', 'bf16', 'f16'] as const)('distributions over so many classes that every warp has some, %s', async (dtype) => {
+    for (const c of [65, 1000, 3001, 8192]) {
+      const x = leaf(uniforms(`soft ${c}`, [3, c], -8, 8, dtype));
+      const exact = leaf(widened(x));
+      const target = softmax(uniforms(`target ${c}`, [3, c], -3, 3, dtype)).detach();
+      const loss = () => crossEntropy(x, target);
+      const truth = lossTerm(mul(sum(mul(widened(target), logSoftmax(exact))), -1), 1);
+      expectClose(`${c}`, { shape: [], data: await list(sumOf(loss())) }, { shape: [], data: await list(sumOf(truth)) }, 1e-6);
+      const [[gradient], [expected]] = [await gradientsOf([x], loss), await gradientsOf([exact], () => truth)];
+      const limit = Math.max(1e-6, 2 * unitRoundoff[dtype]);
+      expectClose(
+        `${c}`,
+        { shape: x.shape, data: gradient as Float32Array },
+        { shape: x.shape, data: expected as Float64Array },
+        limit,
+      );
+    }
+  });
   test('a one-hot distribution gives what its index gives', async () => {
     for (const c of [10, 65]) {
       const x = leaf(uniforms('x', [9, c], -5, 5, 'f32'));

@@ -46,6 +46,21 @@ const small: { readonly [name: string]: Case } = {
   pairs: { x: [1, 2, 7, 6], options: { kernelSize: [3, 2], stride: [2, 1], padding: [1, 0] } },
 };
 
+describe.each(['f32', 'bf16', 'f16'] as const)('the greatest of windows of every size, %s', (dtype) => {
+  const sizes = [1, 2, 3, 4, 5, 6, 7];
+  test.each(sizes.flatMap((h) => sizes.map((w) => [h, w] as const)))('%i by %i', async (h, w) => {
+    const shape = [2, 3, 9, 11];
+    const data = rounded(numbers(`windows ${h} ${w}`, shape), dtype);
+    const options: MaxPool2dOptions = { kernelSize: [h, w], stride: [1 + (w % 2), 1 + (h % 3)], padding: [h >> 1, w >> 1] };
+    const [x, wide] = [leaf(data, shape, dtype), leaf(data, shape)];
+    const [y, exact] = [maxPool2d(x, options), maxPool2d(wide, options)];
+    expect(Array.from(await y.data())).toEqual(Array.from(await exact.data()));
+    y.sum().backward();
+    exact.sum().backward();
+    expect(Array.from(await (x.grad as Tensor).data())).toEqual(Array.from(await (wide.grad as Tensor).data()));
+  });
+});
+
 describe.skipIf(onGpu)('gradcheck', () => {
   for (const [name, c] of Object.entries(small)) {
     for (const op of names)

@@ -45,10 +45,14 @@ const list = async (t: Tensor) => Array.from(await t.data(), Number);
 const first = (of: readonly number[], better: (a: number, b: number) => boolean) =>
   of.reduce((best, v, k) => (better(v, of[best] as number) ? k : best), 0);
 
+/** Few values, so that ties are everywhere, and many, so that each value taken from a wrong place shows. */
+const kinds: readonly ('few' | 'many')[] = ['few', 'many'];
+const range = (from: number, to: number, step = 1) => Array.from({ length: (to - from) / step + 1 }, (_, i) => from + i * step);
+const valuesOf = { few: { u8: [1, 2, 3], other: [-1, 0, 2] }, many: { u8: range(3, 250), other: range(-240, 250, 2) } };
 describe.each(['f32', 'f16', 'bf16', 'i32', 'u8'] as const)('extremes, %s', (dtype: DType) => {
-  test.each(shapes)('[%i, %i, %i]', (...shape) =>
+  test.each(kinds.flatMap((kind) => shapes.map((s) => [kind, ...s] as const)))('%s values, [%i, %i, %i]', (kind, ...shape) =>
     scope.run(async () => {
-      const data = drawn(shape, dtype === 'u8' ? [1, 2, 3] : [-1, 0, 2]);
+      const data = drawn(shape, valuesOf[kind][dtype === 'u8' ? 'u8' : 'other']);
       const rows = groups(shape).map((at) => at.map((i) => data[i] as number));
       const x = placed(data, shape, dtype);
       const [least, most] = [
@@ -93,6 +97,36 @@ function valuesFor(name: string, shape: Shape): number[] {
     for (let zero = 0; zero < o % 3; zero++) data[at[(17 * (zero + 1) + o) % at.length] as number] = 0;
   return data;
 }
+
+/** Of a product nearly all values are 1 or -1, and six (fewer of a short group) 2: whose part is left out shows. */
+function factors(shape: Shape): number[] {
+  const data = drawn(shape, [1, -1]);
+  for (const [o, at] of groups(shape).entries())
+    for (let two = 0; two < Math.min(6, at.length); two++)
+      data[at[(((at.length * two) / 6) | 0) + (o % 2)] ?? (at[0] as number)] = 2;
+  return data;
+}
+const mean = (of: readonly number[]) => of.reduce((s, v) => s + v, 0) / of.length;
+const spread = (of: readonly number[]) => of.reduce((s, v) => s + (v - mean(of)) ** 2, 0) / (of.length - 1);
+const results: { readonly [name: string]: (of: readonly number[]) => number } = {
+  sum: (of) => of.length * mean(of),
+  mean,
+  prod: product,
+  variance: spread,
+};
+describe.each(['f32', 'f16', 'bf16'] as const)('results, %s', (dtype) => {
+  for (const [name, f] of Object.entries(results))
+    test.each(shapes.filter(([, n]) => n > 1))(`${name} [%i, %i, %i]`, (...shape) =>
+      scope.run(async () => {
+        const data = name === 'prod' ? factors(shape) : drawn(shape, [-1, 0, 1, 1]);
+        const found = await list(op(name)(placed(data, shape, dtype), { axis: 1 }));
+        const expected = groups(shape).map((at) => f(at.map((i) => data[i] as number)));
+        const unit = { f32: 2e-6, f16: 2 ** -10, bf16: 2 ** -7 }[dtype];
+        const wrong = expected.findIndex((e, i) => !(Math.abs((found[i] as number) - e) <= unit * Math.max(Math.abs(e), 1e-3)));
+        expect([wrong, found[wrong], expected[wrong]], `element ${wrong}`).toEqual([-1, undefined, undefined]);
+      }),
+    );
+});
 
 describe.each(['f32', 'f16', 'bf16'] as const)('gradients, added to earlier ones, %s', (dtype) => {
   for (const [name, derivative] of Object.entries(derivatives))

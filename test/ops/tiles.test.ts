@@ -129,6 +129,19 @@ describe('matmul', () => {
       { shape: [k, n] },
     );
   }
+  for (const [m, n, k] of [
+    [33, 20, 24],
+    [70, 40, 72],
+    [129, 67, 33],
+    [260, 264, 72],
+  ] as const)
+    each(
+      `two layers of one operand, ${m} x ${n}, k ${k}`,
+      ([x, w, v]) => linear(x as Tensor, w as Tensor).add(linear(x as Tensor, v as Tensor)),
+      { shape: [m, k] },
+      { shape: [n, k] },
+      { shape: [n, k] },
+    );
   each('a batch of 3', ([a, b]) => matmul(a as Tensor, b as Tensor), { shape: [3, 70, 41] }, { shape: [3, 41, 66] });
   each(
     'linear with a bias',
@@ -212,6 +225,8 @@ describe('fusedBias', () => {
       [33, 65],
       [7, 64],
       [400, 24],
+      [40, 300],
+      [40, 1301],
     ])
       each(
         `${activation}, [${shape}]`,

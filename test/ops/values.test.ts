@@ -131,6 +131,12 @@ describe.each(['f32', 'bf16', 'f16'] as const)('%s', (dtype) => {
       [ladder.filter((x) => !(Math.abs(x) > 1e15))],
       dtype,
     ));
+  test.each(['gelu', 'geluTanh'] as const)('%s after a bias', (activation) => {
+    // Saved is x, and the derivative is of the rounded sum: a bias of 0 leaves it as it is.
+    const zero = (x: Tensor) => anneal.zeros([x.size], { device: x.device, dtype: x.dtype === 'f64' ? 'f64' : 'f32' });
+    const within = ladder.filter((x) => !(activation === 'geluTanh' && Math.abs(x) > 1e15));
+    return compare('gelu', (x) => anneal.fusedBias(x as Tensor, { bias: zero(x as Tensor), activation }), [within], dtype);
+  });
   test('clamp', () => compare('clamp', (x) => anneal.clamp(x as Tensor, { min: -1, max: 2 }), [ladder], dtype));
   test.each([0.5, 1.5, 2, 3, -1, -2.5, 7.25])('pow of %s', (p) =>
     compare('pow', (x) => anneal.pow(x as Tensor, p), [ladder], dtype),

@@ -169,6 +169,29 @@ describe("precision 'bf16'", () => {
     expect(await valuesOf(rest.model.stateDict())).toEqual(await valuesOf(whole.model.stateDict()));
   });
 
+  test('what is learnt is learnt in 16 bits too; f16 whose loss is too small for it learns nothing without scaling', async () => {
+    const fit = clusters(96);
+    /** The loss times a factor and the rate divided by it: in exact arithmetic nothing changes. */
+    const accuracy = async (precision: Precision, factor: number, lossScaling?: { init: number; growth: number }) => {
+      const model = mlp([8, 16, 3]);
+      const trainer = new Trainer({
+        model,
+        loss: (logits, { y }) => losses.crossEntropy(logits, y).times(factor),
+        optimizer: new optim.SGD(model.parameters(), { lr: 0.1 / factor, momentum: 0.9 }),
+        metrics: ['accuracy'],
+        precision,
+        ...(lossScaling ? { lossScaling } : {}),
+      });
+      await trainer.fit({ train: data.loader(fit, { batchSize: 16, shuffle: true, seed: 1 }), epochs: 6 });
+      return (await trainer.evaluate(data.loader(fit, { batchSize: 96 }))).accuracy as number;
+    };
+    const [small, unscaled] = [2 ** -24, { init: 1, growth: 1 }];
+    const learnt = await accuracy('f32', 1);
+    expect(learnt).toBeGreaterThan(0.85);
+    for (const precision of ['bf16', 'f16'] as const)
+      for (const factor of [1, small]) expect(Math.abs((await accuracy(precision, factor)) - learnt)).toBeLessThan(0.05);
+    expect(await accuracy('f16', small, unscaled)).toBeLessThan(0.6);
+  });
   test('activations take half the memory, shadows half a master', async () => {
     const peakOf = async (precision: Precision) => {
       const model = mlp([64, 64, 64, 64, 64, 8]);

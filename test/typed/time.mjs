@@ -2,7 +2,7 @@
 // mnist) in their versions over anneal/typed (test/typed/examples), in turn, against the package's declarations (npm run build:dist); prints
 // medians and ratios, and the compiler's own counts, which no busy machine changes. docs/library.md has the figures.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,10 +11,13 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const runs = Number(process.argv[2] ?? 9);
 const own = (name) => join(root, 'examples', name);
 const typed = (name) => join(root, 'test', 'typed', 'examples', name);
-const others = ['gan', 'lora', 'lstm'].map(own);
+const versions = readdirSync(join(root, 'test', 'typed', 'examples'));
+const others = readdirSync(join(root, 'examples'))
+  .filter((name) => !versions.includes(name))
+  .map(own);
 const projects = {
-  'all examples': { plain: [...others, own('gpt'), own('mnist')], typed: [...others, typed('gpt'), typed('mnist')] },
-  'gpt and mnist alone': { plain: [own('gpt'), own('mnist')], typed: [typed('gpt'), typed('mnist')] },
+  'all examples': { plain: [...others, ...versions.map(own)], typed: [...others, ...versions.map(typed)] },
+  'gpt and mnist alone': { plain: versions.map(own), typed: versions.map(typed) },
 };
 
 if (!existsSync(join(root, 'dist/typed.d.mts'))) throw new Error('dist is not built. Run: npm run build:dist');

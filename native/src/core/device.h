@@ -27,6 +27,13 @@ class Device {
   Stream& stream(StreamId id) { return *streams_[static_cast<int>(id)]; }
   Allocator& memory() { return memory_; }
 
+  /** Memory for a tensor of `bytes` bytes. */
+  Block allocate(int64_t bytes, const char* forOp) {
+    Block block = memory_.allocate(bytes, forOp);
+    if (backing_->watches()) compute_.enqueueRelease(std::make_unique<Lend>(compute_, block.data, bytes));
+    return block;
+  }
+
   /** Asks the streams to stop after their current kernels; `abandon` also joins them. */
   void stop() {
     for (Stream* s : streams_) s->stop();
@@ -36,6 +43,14 @@ class Device {
   }
 
  private:
+  struct Lend final : Work {
+    Lend(Stream& s, char* d, int64_t n) : stream(s), data(d), bytes(n) {}
+    void run() override { stream.engine().lend(data, bytes); }
+    Stream& stream;
+    char* data;
+    int64_t bytes;
+  };
+
   std::unique_ptr<Backing> backing_;
   Stream compute_, copy_, comm_;
   Stream* streams_[kStreams] = {&compute_, &copy_, &comm_};

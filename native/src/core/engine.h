@@ -22,6 +22,8 @@ class Engine {
   virtual void copyIn(void* to, const void* from, size_t bytes) = 0;
   /** The bytes are there when it returns. */
   virtual void copyOut(void* to, const void* from, size_t bytes) = 0;
+  /** Where `Backing::watches`: a block is now a tensor's, of so many bytes. */
+  virtual void lend(void*, int64_t) {}
   /** Order between streams of one device beyond what their threads have in common. */
   virtual void record(Event&) {}
   virtual void wait(const Event&) {}
@@ -51,6 +53,8 @@ class Backing {
   virtual void give(char* data, int64_t bytes) = 0;
   /** Can a piece of that size be given back? One cut from a slab stays in the cache. */
   virtual bool returns(int64_t) const { return true; }
+  /** Does the device watch each tensor's bounds, inside the block that it was given? */
+  virtual bool watches() const { return false; }
   /** Bytes that live tensors may hold unless the user says otherwise. */
   virtual int64_t limit() const = 0;
 };

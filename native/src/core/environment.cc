@@ -80,7 +80,7 @@ double Environment::take(Slot*& slot) {
 
 double Environment::create(int64_t bytes, const char* forOp, int on) {
   if (bytes < 0 || bytes > kMostBytes) throw OutOfMemory(std::string(forOp) + ": asked for a number of bytes that no machine has");
-  Block block = device(on).memory().allocate(bytes, forOp);
+  Block block = device(on).allocate(bytes, forOp);
   Slot* slot;
   const double handle = take(slot);
   slot->block = block;

@@ -32,6 +32,7 @@ Driver* open() {
 #undef ANNEAL_DRIVER_FIND
   made->lastFault = reinterpret_cast<const char* (*)()>(dlsym(library, "annealSimLastFault"));
   made->expect = reinterpret_cast<void (*)(double, double)>(dlsym(library, "annealSimExpect"));
+  made->lend = reinterpret_cast<Result (*)(DevicePtr, size_t, StreamHandle)>(dlsym(library, "annealSimLend"));
   return made;
 }
 

@@ -73,6 +73,8 @@ struct Driver {
   const char* (*lastFault)() = nullptr;
   /** Tells the simulated GPU the least work that this thread's next launch needs, for its counters; null on a real driver. */
   void (*expect)(double bytes, double flops) = nullptr;
+  /** Tells the simulated GPU how many bytes of a block are in use from now on in the stream's order; null on a real driver. */
+  Result (*lend)(DevicePtr block, size_t bytes, StreamHandle stream) = nullptr;
   std::string path;
   int version = 0;  // 13000: CUDA 13.0
   bool simulated() const { return lastFault != nullptr; }

@@ -11,6 +11,7 @@ namespace anneal::cuda {
 namespace {
 
 constexpr unsigned kNonBlocking = 1, kDisableTiming = 2;
+constexpr Result kInvalidValue = 1;
 constexpr size_t kStage = 1 << 20;
 constexpr int kStages = 4;
 constexpr uint32_t kWatched = 4096;
@@ -97,6 +98,12 @@ class CudaEngine final : public Engine, public Launcher {
     }
   }
 
+  /** Of a broken context the next launch, copy or wait tells: it knows whose call failed. */
+  void lend(void* block, int64_t bytes) override {
+    const Result r = d_.lend(device(block), static_cast<size_t>(bytes), stream_);
+    if (r == kInvalidValue) d_.check(r, "annealSimLend");
+  }
+
   void record(Event& e) override {
     EventHandle h = nullptr;
     d_.check(d_.eventCreate(&h, kDisableTiming), "cuEventCreate");
@@ -125,7 +132,11 @@ class CudaEngine final : public Engine, public Launcher {
 
   // ---- what launchers use -----------------------------------------------------------------------------------------------------
 
-  void* scratch(int64_t bytes, int slot) override { return grown(scratch_, slot, bytes).data; }
+  void* scratch(int64_t bytes, int slot) override {
+    void* data = grown(scratch_, slot, bytes).data;
+    if (d_.lend && data) lend(data, bytes);
+    return data;
+  }
   void* zeroed(int64_t bytes, int slot) override {
     const int64_t before = slot < static_cast<int>(zeroed_.size()) ? zeroed_[slot].bytes : 0;
     Place& p = grown(zeroed_, slot, bytes);

@@ -45,6 +45,7 @@ class GpuBacking final : public Backing {
   }
   /** The simulated GPU watches each allocation's bounds, so there every block is one. */
   bool returns(int64_t bytes) const override { return bytes > kLargestOfSlab || gpu_.driver.simulated(); }
+  bool watches() const override { return gpu_.driver.lend != nullptr; }
   int64_t limit() const override { return static_cast<int64_t>(gpu_.totalBytes) / 20 * 19; }
 
  private:

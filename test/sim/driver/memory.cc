@@ -206,3 +206,32 @@ TEST(peers, "several devices: memory of one's own, copies between, errors where 
   OK(cuCtxSetCurrent(second));
   CHECK(read(q, 1)[0] == rounds);
 }
+
+TEST(lent, "what a program hands out itself has bounds of its own, and begins unwritten, in the stream's order") {
+  start();
+  const CUstream s = stream();
+  const CUdeviceptr p = room(64);
+  fill(p, 1, 64, s);
+  OK(annealSimLend(p, 63 * 4, s));
+  int host[64] = {};
+  OK(cuStreamSynchronize(s));
+  IS(cuMemcpyDtoH_v2(host, p, 64 * 4), CUDA_ERROR_ILLEGAL_ADDRESS);
+  SAYS(annealSimLastFault(), "past what is lent");
+}
+
+TEST(lentKernel, "a kernel that writes one element past what was lent faults") {
+  start();
+  const CUstream s = stream();
+  const CUdeviceptr p = room(64);
+  OK(annealSimLend(p, 64 * 4, s));
+  fill(p, 1, 64, s);
+  OK(cuStreamSynchronize(s));
+  OK(annealSimLend(p, 63 * 4, s));
+  fill(p, 1, 63, s);
+  OK(cuStreamSynchronize(s));
+  IS(annealSimLend(p, 65 * 4, s), CUDA_ERROR_INVALID_VALUE);
+  IS(annealSimLend(p + 4, 4, s), CUDA_ERROR_INVALID_VALUE);
+  fill(p, 1, 64, s);
+  IS(cuStreamSynchronize(s), CUDA_ERROR_ILLEGAL_ADDRESS);
+  SAYS(annealSimLastFault(), "past the end of one of 252 bytes");
+}

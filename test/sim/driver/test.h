@@ -24,6 +24,7 @@ void annealSimReset();
 CUresult annealSimFail(const char* function, int64_t nth, CUresult result);
 CUresult annealSimSet(const char* name, int64_t value);
 CUresult annealSimSetMemoryLimit(int device, size_t bytes);
+CUresult annealSimLend(CUdeviceptr pointer, size_t bytes, CUstream stream);
 }
 
 #define CHECK(condition) \

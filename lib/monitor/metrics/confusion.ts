@@ -1,7 +1,5 @@
-import { ConfigError, checkList, checkOptions, DataError, describe, ShapeError } from '../native/errors.ts';
-
-/** Class indices on the host, one a sample. -1 as a prediction is 'none': the model's output was NaN. */
-export type Classes = Int32Array | readonly number[];
+import { ConfigError, checkList, checkOptions, DataError, describe, ShapeError } from '../../native/errors.ts';
+import { type Classes, checkClasses, checkIgnore, mergedState } from './classes.ts';
 
 /** Figures of one class. */
 export interface ClassMetrics {
@@ -26,21 +24,6 @@ export interface ConfusionOptions {
   ignoreIndex?: number;
   /** The value of 0/0, such as the precision of a class never predicted. Default 0, as scikit-learn. */
   zeroDivision?: number;
-}
-
-const isClasses = (v: unknown): v is Classes => Array.isArray(v) || (ArrayBuffer.isView(v) && 'length' in v);
-
-function checkClasses(where: string, predictions: Classes, targets: Classes): void {
-  for (const [name, v] of Object.entries({ predictions, targets }))
-    if (!isClasses(v))
-      throw new ConfigError(
-        `${where}: ${name} must be a list of class indices on the host, got ${describe(v)}. Read a tensor first: await x.data().`,
-      );
-}
-
-function checkIgnore(where: string, value = -100): number {
-  if (!Number.isInteger(value)) throw new ConfigError(`${where}: ignoreIndex must be a whole number, got ${describe(value)}.`);
-  return value;
 }
 
 /** Names for `k` classes. */
@@ -108,16 +91,19 @@ export class ConfusionMatrix {
     return this;
   }
 
-  /** Adds another matrix's counts: of another rank, or of another part of the data. */
-  merge(other: ConfusionMatrix): this {
-    if (!(other instanceof ConfusionMatrix))
-      throw new ConfigError(`ConfusionMatrix.merge: expected a ConfusionMatrix, got ${describe(other)}.`);
-    if (other.classes !== this.classes) {
+  /** Adds another matrix's counts, or its state: of another rank, or of another part of the data. */
+  merge(other: ConfusionMatrix | readonly number[]): this {
+    if (other instanceof ConfusionMatrix && other.classes !== this.classes)
       throw new ShapeError(`ConfusionMatrix.merge: ${other.classes} classes into ${this.classes}.`);
-    }
-    for (let i = 0; i < this.counts.length; i++) (this.counts[i] as number) += other.counts[i] as number;
-    for (let i = 0; i < this.classes; i++) (this.unpredicted[i] as number) += other.unpredicted[i] as number;
+    const k = this.classes;
+    const state = mergedState('ConfusionMatrix.merge', ConfusionMatrix, other, k * k + k);
+    for (let i = 0; i < k * k; i++) (this.counts[i] as number) += state[i] as number;
+    for (let i = 0; i < k; i++) (this.unpredicted[i] as number) += state[k * k + i] as number;
     return this;
+  }
+  /** What `merge` takes on another rank, as plain numbers. */
+  state(): number[] {
+    return [...this.counts, ...this.unpredicted];
   }
 
   reset(): void {
@@ -245,65 +231,3 @@ export class ConfusionMatrix {
 }
 
 const sum = (a: Float64Array) => a.reduce((x, y) => x + y, 0);
-
-/** Share of the predictions that equal their target; NaN for none. Targets of `ignoreIndex` (-100) are not counted. */
-export function accuracy(predictions: Classes, targets: Classes, options: { ignoreIndex?: number } = {}): number {
-  checkOptions('accuracy', options, ['ignoreIndex']);
-  return new Accuracy(options).add(predictions, targets).value();
-}
-
-/** Accuracy, batch by batch. */
-export class Accuracy {
-  correct = 0;
-  total = 0;
-  readonly #ignoreIndex: number;
-
-  constructor(options: { ignoreIndex?: number } = {}) {
-    checkOptions('Accuracy', options, ['ignoreIndex']);
-    this.#ignoreIndex = checkIgnore('Accuracy', options.ignoreIndex);
-  }
-
-  /** Counts one batch. Throws ShapeError when the lengths differ. */
-  add(predictions: Classes, targets: Classes): this {
-    checkClasses('Accuracy.add', predictions, targets);
-    if (predictions.length !== targets.length) {
-      throw new ShapeError(`Accuracy: ${predictions.length} predictions for ${targets.length} targets.`);
-    }
-    for (let i = 0; i < targets.length; i++) {
-      if (targets[i] === this.#ignoreIndex) continue;
-      this.total++;
-      if (predictions[i] === targets[i]) this.correct++;
-    }
-    return this;
-  }
-
-  value(): number {
-    return this.correct / this.total;
-  }
-}
-
-/**
- * Index of the largest of each row's `classes` scores, the first of equals; -1 for a row with a NaN, so that a broken model
- * does not score the share of class 0. `scores` is row-major, rows x classes.
- */
-export function predictedClasses(scores: Float32Array | Float64Array, classes: number): Int32Array {
-  if (!Array.isArray(scores) && !(scores instanceof Float32Array) && !(scores instanceof Float64Array))
-    throw new ConfigError(`predictedClasses: scores must be a Float32Array or Float64Array, got ${describe(scores)}.`);
-  if (!Number.isSafeInteger(classes) || classes < 1 || scores.length % classes !== 0) {
-    throw new ShapeError(`predictedClasses: ${scores.length} scores are no whole rows of ${describe(classes)} classes.`);
-  }
-  const out = new Int32Array(scores.length / classes);
-  for (let r = 0; r < out.length; r++) {
-    let best = 0;
-    for (let c = 0; c < classes; c++) {
-      const v = scores[r * classes + c] as number;
-      if (Number.isNaN(v)) {
-        best = -1;
-        break;
-      }
-      if (v > (scores[r * classes + best] as number)) best = c;
-    }
-    out[r] = best;
-  }
-  return out;
-}

@@ -1,0 +1,198 @@
+import {
+  Calibration,
+  ConfidentlyWrong,
+  ConfusionMatrix,
+  type DoubtfulSample,
+  Perplexity,
+  predictedClasses,
+  probabilitiesOf,
+  RankingMetrics,
+  RegressionMetrics,
+  type ReliabilityBin,
+  Stratified,
+  TopKAccuracy,
+} from '../monitor/index.ts';
+import { DataError } from '../native/errors.ts';
+import { isFloat } from '../tensor/dtype.ts';
+import { Tensor } from '../tensor/tensor.ts';
+import type { TensorBatch } from './batch.ts';
+import type { EvalMetrics } from './events.ts';
+
+/**
+ * What an evaluation can tell beside the loss. Of logits [..., classes] against i32 `y` [...]: 'accuracy', 'top5', 'averages' (macroPrecision, macroRecall,
+ * macroF1, weightedF1), 'perClass', 'confusion', 'calibration' (ece, mce, reliability), 'mistakes' (the most confidently wrong, by sample id). 'rocAuc' and
+ * 'averagePrecision': of the same, or of one score a sample against `y` of 0 and 1. 'regression': of an output of y's size. 'perplexity': exp of the loss'
+ * first term, which is to be a plain cross-entropy.
+ */
+export const metricNames = [
+  'accuracy',
+  'perClass',
+  'averages',
+  'top5',
+  'confusion',
+  'rocAuc',
+  'averagePrecision',
+  'calibration',
+  'mistakes',
+  'regression',
+  'perplexity',
+] as const;
+export type MetricName = (typeof metricNames)[number];
+const ranked: readonly MetricName[] = ['rocAuc', 'averagePrecision'];
+
+/** A confusion matrix as an evaluation tells it. */
+export interface ConfusionTable {
+  labels: readonly string[];
+  /** Rows of true classes, columns of predicted ones. */
+  counts: number[][];
+  mostConfused: { target: string; prediction: string; count: number }[];
+}
+/** Figures of the samples that have this value in the column of `stratifyBy`. */
+export interface StratumMetrics {
+  stratum: string;
+  samples: number;
+  accuracy: number;
+  macroF1: number;
+}
+
+/** An output and its targets on their way to the host. */
+interface Reading {
+  output: Promise<Float32Array>;
+  y: Promise<ArrayLike<number>>;
+  /** Scores in a row; 1 where the output has y's size. */
+  width: number;
+  ids: Int32Array | undefined;
+  strata: Promise<ArrayLike<number>> | undefined;
+}
+
+/** Fills the metrics of one evaluation, batch by batch. */
+export class EvalAccumulator {
+  readonly #names: ReadonlySet<MetricName>;
+  readonly #stratifyBy: string | undefined;
+  #confusion: ConfusionMatrix | undefined;
+  #top5: TopKAccuracy | undefined;
+  #ranking: RankingMetrics | undefined;
+  #calibration: Calibration | undefined;
+  #mistakes: ConfidentlyWrong | undefined;
+  #regression: RegressionMetrics | undefined;
+  #strata: Stratified<ConfusionMatrix> | undefined;
+
+  constructor(names: readonly MetricName[], stratifyBy: string | undefined) {
+    this.#names = new Set(names);
+    this.#stratifyBy = stratifyBy;
+  }
+  /** Does nothing but the loss' own terms need the output? */
+  get idle(): boolean {
+    return this.#stratifyBy === undefined && [...this.#names].every((n) => n === 'perplexity');
+  }
+  #wants(...names: MetricName[]): boolean {
+    return names.some((n) => this.#names.has(n));
+  }
+  /** Does anything take predicted classes? */
+  get #classes(): boolean {
+    return this.#stratifyBy !== undefined || [...this.#names].some((n) => ![...ranked, 'regression', 'perplexity'].includes(n));
+  }
+
+  /** Queues the reading of a batch; throws DataError where the metrics cannot be of it. */
+  read(output: Tensor, batch: TensorBatch): Reading {
+    const { y, ids } = batch;
+    const width = output.size === y.size ? 1 : (output.shape[output.ndim - 1] ?? 0);
+    const rows = output.ndim >= 2 && output.size / width === y.size && y.dtype === 'i32';
+    if (width === 1 ? this.#classes : this.#wants('regression') || !rows) this.#refuse(output, y, width);
+    const column = this.#stratifyBy === undefined ? undefined : batch[this.#stratifyBy];
+    if (this.#stratifyBy !== undefined && !(column instanceof Tensor && column.size === y.size && !isFloat(column.dtype)))
+      throw new DataError(
+        `evaluate: stratifyBy '${this.#stratifyBy}' needs a column of whole numbers, one for each of ${y}; the batch has ${column ? String(column) : Object.keys(batch).join(', ')}.`,
+      );
+    const strata = column instanceof Tensor ? (column.data() as Promise<ArrayLike<number>>) : undefined;
+    const numbers = y.data() as Promise<ArrayLike<number>>;
+    return {
+      output: output.data() as Promise<Float32Array>,
+      y: numbers,
+      width,
+      ids: ids?.length === y.size ? ids : undefined,
+      strata,
+    };
+  }
+  #refuse(output: Tensor, y: Tensor, width: number): never {
+    const names = [...this.#names, ...(this.#stratifyBy === undefined ? [] : ['stratifyBy'])];
+    const regression = this.#wants('regression') && width !== 1;
+    const need = regression ? "an output of y's size" : 'logits [..., classes] and an i32 y of one class each';
+    throw new DataError(
+      `evaluate: metrics ${names.join(', ')} need ${need}; got ${output} and ${y}. Leave metrics out for other tasks.`,
+    );
+  }
+
+  async add(reading: Reading): Promise<void> {
+    const [output, given, strata] = await Promise.all([reading.output, reading.y, reading.strata]);
+    const { width, ids } = reading;
+    if (this.#wants('regression')) {
+      this.#regression ??= new RegressionMetrics();
+      this.#regression.add(output, Array.from(given));
+    }
+    const y = given instanceof Int32Array ? given : Array.from(given);
+    if (this.#wants(...ranked)) {
+      this.#ranking ??= new RankingMetrics(width > 1 ? { classes: width } : {});
+      this.#ranking.add(output, y);
+    }
+    if (!this.#classes) return;
+    const predicted = predictedClasses(output, width);
+    this.#confusion ??= new ConfusionMatrix(width);
+    this.#confusion.add(predicted, y);
+    if (this.#wants('top5')) {
+      this.#top5 ??= new TopKAccuracy({ classes: width, k: 5 });
+      this.#top5.add(output, y);
+    }
+    const p = this.#wants('calibration', 'mistakes') ? probabilitiesOf(output, width) : [];
+    if (this.#wants('calibration')) {
+      this.#calibration ??= new Calibration({ classes: width });
+      this.#calibration.add(p, y);
+    }
+    if (this.#wants('mistakes')) {
+      this.#mistakes ??= new ConfidentlyWrong({ classes: width });
+      this.#mistakes.add(p, y, ids);
+    }
+    if (strata) {
+      this.#strata ??= new Stratified(() => new ConfusionMatrix(width));
+      const pick = (v: ArrayLike<number>, rows: number[]) => rows.map((i) => v[i] as number);
+      this.#strata.split(strata, (m, rows) => m.add(pick(predicted, rows), pick(y, rows)));
+    }
+  }
+
+  /** @param first sum and count of the loss' first term */
+  finish(metrics: EvalMetrics, first: { sum: number; count: number } | undefined): void {
+    const confusion = this.#confusion;
+    if (confusion) metrics.accuracy = confusion.accuracy();
+    if (confusion && this.#wants('perClass')) metrics.perClass = confusion.perClass();
+    if (confusion && this.#wants('averages')) {
+      const { precision, recall, f1 } = confusion.macro();
+      Object.assign(metrics, {
+        macroPrecision: precision,
+        macroRecall: recall,
+        macroF1: f1,
+        weightedF1: confusion.weighted().f1,
+      });
+    }
+    if (confusion && this.#wants('confusion')) metrics.confusion = tableOf(confusion);
+    if (this.#top5) metrics.top5 = this.#top5.value();
+    if (this.#ranking && this.#wants('rocAuc')) metrics.rocAuc = this.#ranking.rocAuc();
+    if (this.#ranking && this.#wants('averagePrecision')) metrics.averagePrecision = this.#ranking.averagePrecision();
+    if (this.#calibration)
+      Object.assign(metrics, {
+        ...{ ece: this.#calibration.ece(), mce: this.#calibration.mce() },
+        reliability: this.#calibration.bins() satisfies ReliabilityBin[],
+      });
+    if (this.#mistakes) metrics.mistakes = this.#mistakes.value() satisfies DoubtfulSample[];
+    if (this.#regression) Object.assign(metrics, this.#regression.value());
+    if (this.#wants('perplexity') && first) metrics.perplexity = new Perplexity().add(first.sum, first.count).value();
+    if (this.#strata)
+      metrics.strata = this.#strata.entries().map(([stratum, m]) => ({
+        ...{ stratum, samples: m.total, accuracy: m.accuracy(), macroF1: m.macro().f1 },
+      })) satisfies StratumMetrics[];
+  }
+}
+
+function tableOf(m: ConfusionMatrix): ConfusionTable {
+  const counts = m.labels.map((_, t) => [...m.counts.subarray(t * m.classes, (t + 1) * m.classes)]);
+  return { labels: m.labels, counts, mostConfused: m.mostConfused() };
+}

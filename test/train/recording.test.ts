@@ -1,0 +1,58 @@
+/** What a run writes of each step without being asked. */
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { data, type Hook, losses, monitor, optim, schedule, Trainer } from '../../lib/index.ts';
+import { clusters, mlp, temporary } from './helpers.ts';
+
+const set = clusters(96);
+const start = (dir: string, options: object) => {
+  const model = mlp([8, 3]);
+  return new Trainer({
+    ...{ model, dir, loss: (o: never, b: { y: never }) => losses.crossEntropy(o, b.y) },
+    optimizer: new optim.SGD(model.parameters(), { lr: 0.1 }),
+    ...options,
+  } as never);
+};
+const records = async (dir: string) => (await monitor.readHistory(join(dir, 'metrics.jsonl'))).records;
+
+test('norms before and after the clip, planned and applied rate, memory, and what the run is', async () => {
+  const dir = temporary();
+  const halve: Hook = { name: 'halve', onStep: ({ step }) => (step === 2 ? { lrScale: 0.5 } : undefined) };
+  const rule = schedule.linear({ from: 1, to: 0 }).over(12);
+  const t = start(dir, { clipNorm: 0.5, schedule: rule, hooks: [halve] });
+  await t.fit({ train: data.loader(set, { batchSize: 32 }), epochs: 2 });
+  await t.fit({ train: data.loader(set, { batchSize: 32 }), epochs: 4, resume: 'auto' });
+  const all = await records(dir);
+  expect(all.filter((r) => r.type === 'run')).toEqual([
+    {
+      ...{ attempt: 1, step: 0, type: 'run', model: 'Sequential', optimizer: 'SGD', precision: 'f32' },
+      ...{ parameters: 27, trainSamples: 96, parametersPerSample: 27 / 96, totalSteps: 6, clipNorm: 0.5 },
+    },
+  ]);
+  const steps = all.filter((r) => r.type === 'step');
+  expect(steps).toHaveLength(12);
+  for (const r of steps) {
+    const [norm, clipped, lr] = [r.gradNorm, r.clippedGradNorm, r.lr] as number[] as [number, number, number];
+    expect(clipped).toBeCloseTo(Math.min(norm, 0.5), 4);
+    expect(r.plannedLr).toBeCloseTo(0.1 * rule.factor(r.step - 1), 12);
+    // The step after the one that the hook saw may be queued already.
+    if (r.step !== 3 && r.step !== 4) expect(lr).toBeCloseTo((r.plannedLr as number) * (r.step > 4 ? 0.5 : 1), 12);
+    expect(r.epoch).toBe(Math.floor((r.step - 1) / 3));
+    expect(r.memory).toBeGreaterThan(0);
+    expect(r.peakMemory).toBeGreaterThanOrEqual(r.memory as number);
+  }
+  expect(steps.some((r) => (r.gradNorm as number) > 0.5)).toBe(true);
+});
+
+test('a skipped step is there, with its reason, its samples and the rate that was planned for it', async () => {
+  const dir = temporary();
+  const x = new Float32Array(64 * 8).fill(0.1);
+  x[40 * 8] = Number.POSITIVE_INFINITY;
+  const broken = new data.TensorDataset({ x: { data: x, shape: [8] }, y: { data: new Int32Array(64) } });
+  const rule = schedule.linear({ from: 1, to: 0 }).over(4);
+  await start(dir, { schedule: rule }).fit({ train: data.loader(broken, { batchSize: 16 }), epochs: 1 });
+  const steps = (await records(dir)).filter((r) => r.type === 'step');
+  expect(steps.map((r) => r.reason)).toEqual([undefined, undefined, 'nonFiniteGradient', undefined]);
+  expect(steps[2]?.sampleIds).toEqual(Array.from({ length: 16 }, (_, i) => 32 + i));
+  expect(steps.map((r) => r.plannedLr)).toEqual([0, 1, 2, 2].map((t) => 0.1 * rule.factor(t)));
+});
