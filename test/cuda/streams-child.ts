@@ -39,11 +39,12 @@ async function chain(rounds: number): Promise<number[]> {
   return Promise.all(kept.map(only));
 }
 
-/** A block that the copy stream writes is freed at once; the next tensor of that size is compute's. */
+/** A block that the copy stream writes is freed at once; the next tensor of that size is compute's. Memory is handed out in compute's order: who else uses it waits for that. */
 async function reuse(rounds: number): Promise<number[]> {
   const kept: Tensor[] = [];
   for (let i = 1; i <= rounds; i++) {
     const lost = unwritten([size], 'f32');
+    order('compute', 'copy');
     run(fill, [], [lost], [-1], streams.copy);
     for (let k = 0; k < 3; k++) run(neg, [lost], [lost], [0, 0], streams.copy);
     lost.dispose();
