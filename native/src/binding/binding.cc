@@ -95,7 +95,7 @@ void Binding::execute() {
     for (int i = 0; i < nOut; ++i) {
       double* o = b + block::kOutputs + 4 * i;
       if (o[0] == 0 && o[2] >= 0) {
-        o[0] = environment_->create(static_cast<int64_t>(o[2] * static_cast<double>(sizeOf(static_cast<DType>(o[3])))), op.name, number);
+        o[0] = environment_->create(static_cast<int64_t>(o[2] * static_cast<double>(sizeOf(static_cast<DType>(o[3])))), op.name, number, stream);
         made |= 1 << i;
       }
       out[i] = o[0] == 0 ? View{nullptr, 0, DType::f32} : environment_->view(o[0], o[1], o[2], o[3], stream, number);

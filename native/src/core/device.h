@@ -27,10 +27,10 @@ class Device {
   Stream& stream(StreamId id) { return *streams_[static_cast<int>(id)]; }
   Allocator& memory() { return memory_; }
 
-  /** Memory for a tensor of `bytes` bytes. */
-  Block allocate(int64_t bytes, const char* forOp) {
+  /** Memory for a tensor of `bytes` bytes, which stream `id` is the first to write. */
+  Block allocate(int64_t bytes, const char* forOp, StreamId id) {
     Block block = memory_.allocate(bytes, forOp);
-    if (backing_->watches()) compute_.enqueueRelease(std::make_unique<Lend>(compute_, block.data, bytes));
+    if (backing_->watches()) stream(id).enqueueRelease(std::make_unique<Lend>(stream(id), block.data, bytes));
     return block;
   }
 

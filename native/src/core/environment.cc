@@ -78,9 +78,9 @@ double Environment::take(Slot*& slot) {
   return slot->generation * kSlots + index + 1;
 }
 
-double Environment::create(int64_t bytes, const char* forOp, int on) {
+double Environment::create(int64_t bytes, const char* forOp, int on, StreamId stream) {
   if (bytes < 0 || bytes > kMostBytes) throw OutOfMemory(std::string(forOp) + ": asked for a number of bytes that no machine has");
-  Block block = device(on).allocate(bytes, forOp);
+  Block block = device(on).allocate(bytes, forOp, stream);
   Slot* slot;
   const double handle = take(slot);
   slot->block = block;

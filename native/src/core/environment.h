@@ -23,7 +23,7 @@ class Environment {
   ~Environment();
 
   /** Handles are numbers: generation * 2^24 + slot + 1. A freed slot's generation changes, so a stale handle is recognised. */
-  double create(int64_t bytes, const char* forOp, int device);
+  double create(int64_t bytes, const char* forOp, int device, StreamId stream = StreamId::compute);
   double createList(int rows, int columns, const double* operands, const double* perRow, int device);
   void retain(double handle);
   void release(double handle);
