@@ -135,12 +135,16 @@ async function main(): Promise<void> {
     { name: 'loaded, all at one rate', make: () => loaded(), rates: even },
   ];
   const results: Record<string, number[]> = Object.fromEntries(ways.map(({ name }) => [name, []]));
+  /** Weights that may change. */
+  const learning: Record<string, number> = {};
   for (let run = 0; run < runs; run++) {
     const few = five(digits, 5, images, run * images);
     const passes = Math.ceil(steps / Math.ceil(few.length / 25));
     for (const { name, make, rates } of ways) {
       manualSeed(seed + run);
-      const trainer = await train(await make(), few, { epochs: passes, batchSize: 25, rates, seed: seed + run });
+      const model = await make();
+      learning[name] = model.parameters().reduce((sum, p) => sum + (p.frozen ? 0 : p.size), 0);
+      const trainer = await train(model, few, { epochs: passes, batchSize: 25, rates, seed: seed + run });
       const { accuracy = 0 } = await trainer.evaluate(high);
       (results[name] as number[]).push(accuracy);
     }
@@ -148,10 +152,11 @@ async function main(): Promise<void> {
   console.log(`\n${images} images of 5 to 9, accuracy on the test digits, %`);
   for (const [name, of] of Object.entries(results)) {
     const mean = of.reduce((a, b) => a + b) / of.length;
-    console.log(`${name.padEnd(26)}${of.map((a) => (100 * a).toFixed(2)).join(', ')}   mean ${(100 * mean).toFixed(2)}`);
+    const accuracies = of.map((a) => (100 * a).toFixed(2)).join(', ');
+    console.log(`${name.padEnd(26)}${`${learning[name]} weights`.padEnd(16)}${accuracies}   mean ${(100 * mean).toFixed(2)}`);
   }
   const seconds = (performance.now() - started) / 1000;
-  await writeFile(join(args.dir, 'summary.json'), `${JSON.stringify({ base: known, results, seconds }, null, 2)}\n`);
+  await writeFile(join(args.dir, 'summary.json'), `${JSON.stringify({ base: known, learning, results, seconds }, null, 2)}\n`);
   console.log(`${seconds.toFixed(0)} s. Written: ${checkpoint}, ${join(args.dir, 'summary.json')}`);
 }
 

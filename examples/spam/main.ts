@@ -14,6 +14,7 @@ const help = `Learns to tell spam from 200 mails of the SpamAssassin corpus; all
   --pretrain N   epochs of token masking over the mails without (default 4)
   --epochs N     epochs over those with labels (default 12)
   --runs N       times that it learns from labels, each way (default 3)
+  --ways LIST    which ways: labels, synonyms, masking, both (default: all four, with commas between)
   --mails N      use only so many of the corpus, a fifth of them to test at most (default: all)
   --seed N       default 1
   --dir PATH     where summary.json goes (default runs/spam)
@@ -25,6 +26,7 @@ const { values: args } = parseArgs({
     pretrain: { type: 'string', default: '4' },
     epochs: { type: 'string', default: '12' },
     runs: { type: 'string', default: '3' },
+    ways: { type: 'string', default: 'labels,synonyms,masking,both' },
     mails: { type: 'string', default: '100000' },
     seed: { type: 'string', default: '1' },
     dir: { type: 'string', default: 'runs/spam' },
@@ -34,6 +36,17 @@ const { values: args } = parseArgs({
 const [labels, pretrainEpochs, epochs, runs, seed] = (['labels', 'pretrain', 'epochs', 'runs', 'seed'] as const).map((name) =>
   Number(args[name]),
 ) as [number, number, number, number, number];
+
+const known = {
+  labels: { name: 'labels alone', masking: false, replaces: false },
+  synonyms: { name: 'synonyms', masking: false, replaces: true },
+  masking: { name: 'token masking first', masking: true, replaces: false },
+  both: { name: 'token masking first, synonyms', masking: true, replaces: true },
+};
+const ways = args.ways.split(',').map((way) => {
+  if (!Object.hasOwn(known, way)) throw new Error(`--ways ${way}: the ways are ${Object.keys(known).join(', ')}`);
+  return known[way as keyof typeof known];
+});
 
 const rate = () => schedule.warmup({ steps: 5 }).followedBy(schedule.cosine({ to: 0 }));
 const adamw = (model: Reader, lr: number) => new optim.AdamW(optim.paramGroups(model, { weightDecay: 0.05 }), { lr });
@@ -117,24 +130,18 @@ async function main(): Promise<void> {
 
   const make = () => new Reader({ vocabulary: words.size, longest, layers: 2, heads: 4, width: 64 });
   const read = make();
-  await pretrain(read, others, words);
-  const thesaurus = await augment.wordnet();
-  const ways = [
-    { name: 'labels alone', start: undefined, synonyms: [] },
-    { name: 'synonyms', start: undefined, synonyms: [augment.synonymReplacement(thesaurus, 0.1)] },
-    { name: 'token masking first', start: read, synonyms: [] },
-    { name: 'token masking first, synonyms', start: read, synonyms: [augment.synonymReplacement(thesaurus, 0.1)] },
-  ];
+  if (ways.some((w) => w.masking)) await pretrain(read, others, words);
+  const synonyms = [augment.synonymReplacement(await augment.wordnet(), 0.1)];
   const results: Record<string, Verdict[]> = {};
   const bayes: number[] = [];
   for (let run = 1; run <= runs; run++) {
     const train = others.slice((run - 1) * labels, run * labels);
     bayes.push(naiveBayes(train, test));
-    for (const { name, start, synonyms } of ways) {
+    for (const { name, masking, replaces } of ways) {
       manualSeed(seed + run);
       const model = make();
-      if (start) model.loadStateDict(start.stateDict());
-      const verdict = await learn(model, train, test, words, synonyms, seed + run);
+      if (masking) model.loadStateDict(read.stateDict());
+      const verdict = await learn(model, train, test, words, replaces ? synonyms : [], seed + run);
       results[name] = [...(results[name] ?? []), verdict];
       console.log(`run ${run}, ${name}: ${(100 * verdict.accuracy).toFixed(1)} %`);
     }

@@ -29,8 +29,10 @@ describe('examples/finetune', { timeout: 110_000 }, () => {
     try {
       const short = ['--base', '1000', '--epochs', '4', '--images', '25', '--steps', '15', '--runs', '1', '--test', '500'];
       await finetune(...short, '--dir', dir);
-      const { base, results } = JSON.parse(await readFile(join(dir, 'summary.json'), 'utf8'));
+      const { base, learning, results } = JSON.parse(await readFile(join(dir, 'summary.json'), 'utf8'));
       expect(base).toBeGreaterThan(0.9);
+      const all = 160 + 4640 + 589_952 + 645;
+      expect(Object.values(learning)).toEqual([all, 645, all - 160 - 4640, all, all]);
       expect(results['loaded, all at one rate'][0]).toBeGreaterThan(results['from nothing'][0]);
       for (const [name, [accuracy]] of Object.entries<number[]>(results)) expect(accuracy, name).toBeGreaterThan(0.3);
       const checkpoint = await loadSafetensors(join(dir, 'base.safetensors'));
