@@ -15,6 +15,12 @@ const needs = [
   { what: 'oneDNN', package: 'libdnnl-dev', found: hasOneDnn },
 ];
 
+/** Programs that tests use, each with its Debian packages. Where they cannot be had, those tests are skipped, by name. */
+const testNeeds = [
+  { what: 'Apertium', package: 'apertium apertium-eng-spa', found: () => onPath('apertium') },
+  { what: 'Chromium', package: 'chromium', found: () => onPath('chromium') },
+];
+
 function onPath(program) {
   if (program.includes('/')) return existsSync(program);
   return (process.env.PATH ?? '').split(':').some((dir) => {
@@ -48,6 +54,25 @@ export async function systemLibraries() {
     );
   }
   if (!isRoot) throw new StageError(`run this once, then try again: sudo apt-get install -y --no-install-recommends ${packages}`);
+  await install(packages);
+}
+
+/** What only tests need: asked for, not insisted on. */
+export async function testPrograms() {
+  const missing = testNeeds.filter((need) => !need.found());
+  if (missing.length === 0) return;
+  const [names, packages] = [missing.map((n) => n.what).join(' and '), missing.map((n) => n.package).join(' ')];
+  const canInstall = process.getuid?.() === 0 && onPath('apt-get');
+  const installed =
+    canInstall &&
+    (await install(packages).then(
+      () => true,
+      () => false,
+    ));
+  if (!installed) say(`without ${names} (Debian's packages: ${packages}), tests that need it are skipped`);
+}
+
+async function install(packages) {
   say(`installing system packages: ${packages}`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   await run('apt-get', ['update', '-q'], { quiet: true, env });

@@ -3,7 +3,7 @@
 import { buildKernels, hasNvcc } from './build-kernels.mjs';
 import { buildSimulator } from './build-simulator.mjs';
 import { bin, leaveSignalsToChild, main, run } from './lib/stage.mjs';
-import { setup } from './setup.mjs';
+import { setup, testPrograms } from './setup.mjs';
 
 const stages = (args) => [
   ['lint and format', bin('biome'), ['ci', '--colors', process.stdout.isTTY ? 'force' : 'off', '.']],
@@ -13,6 +13,7 @@ const stages = (args) => [
 
 main(async () => {
   await setup();
+  await testPrograms();
   if (await hasNvcc()) {
     console.log('anneal: CUDA kernels and the simulated GPU');
     await buildSimulator({ quiet: true });
