@@ -5,6 +5,7 @@ import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import { type AveragedWeights, type EMAOptions, ema, emaRule, type SWAOptions, swa, swaRule } from '../optim/averaged-weights.ts';
 import { Optimizer, StepState } from '../optim/index.ts';
+import { UpdateRatio } from '../optim/update-ratio.ts';
 import { LossScaler, type LossScalerOptions, type LossScalerState } from '../precision/index.ts';
 import { Schedule } from '../schedule/index.ts';
 import { bind, checkPrecision, type Precision, type Rng } from '../tensor/context.ts';
@@ -32,6 +33,11 @@ export interface StepperOptions {
   swa?: SWAOptions;
   /** Keys dropout masks. Default 0. */
   seed?: number;
+  /**
+   * Measure how far updates move the weights at every so many steps, and at steps 1, 2, 4, 8, ... before: `updateRatio` of the result. Costs a copy of the
+   * weights (of 2^24 of them at most) at those steps and no waiting. Default 0: never; a Trainer does so at every 50th.
+   */
+  updateRatioEvery?: number;
   /**
    * For debugging, see `detectAnomaly`: a step in which an op makes NaN or an infinity rejects with AnomalyError, which names op, line and module. Each
    * step then waits for the device and takes several times as long. Default false.
@@ -69,6 +75,8 @@ export interface StepResult {
   readonly sampleIds: Int32Array;
   /** What the loss was scaled by, under precision 'f16'. */
   readonly lossScale?: number;
+  /** Norm of the update over the norm of the weights that it moved, at the steps that `updateRatioEvery` chooses. */
+  readonly updateRatio?: number;
 }
 
 /** From a micro-batch to its loss. */
@@ -109,9 +117,16 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
   if (options.swa !== undefined) swaRule(options.swa);
   if (!['undefined', 'boolean'].includes(typeof options.detectAnomaly))
     throw new ConfigError(`${where}: detectAnomaly must be true or false, got ${describe(options.detectAnomaly)}`);
+  const { updateRatioEvery = 0 } = options;
+  if (!(Number.isSafeInteger(updateRatioEvery) && updateRatioEvery >= 0))
+    throw new ConfigError(`${where}: updateRatioEvery must be a whole number >= 0, got ${describe(updateRatioEvery)}`);
   if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${describe(seed)}`);
   return options;
 }
+
+/** Is the update of this step measured? Early steps are, at growing distances, for runs that end, or go wrong, soon. */
+const isSampled = (step: number, every: number): boolean =>
+  every > 0 && (step % every === 0 || (step < every && (step & (step - 1)) === 0));
 
 /** Learning-rate factors handed to the device at a time. */
 const AHEAD = 1024;
@@ -133,6 +148,8 @@ export class Stepper {
   readonly #state: StepState;
   readonly #scaler: LossScaler | undefined;
   readonly #detectAnomaly: boolean;
+  readonly #ratioEvery: number;
+  #ratio: UpdateRatio | undefined;
   #seed: number;
   #attempts = 0;
   #applied = 0;
@@ -153,6 +170,7 @@ export class Stepper {
       'ema',
       'swa',
       'seed',
+      'updateRatioEvery',
       'detectAnomaly',
     ]);
     const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = checkParts('Stepper', options);
@@ -167,6 +185,8 @@ export class Stepper {
     if (options.swa) this.average = swa(model, options.swa);
     this.#seed = seed;
     this.#detectAnomaly = options.detectAnomaly ?? false;
+    // What it computes is the weights' own, which the search for NaN need not see.
+    this.#ratioEvery = this.#detectAnomaly ? 0 : (options.updateRatioEvery ?? 0);
     this.#state = new StepState(optimizer.parameters[0]?.device);
     if (precision === 'f16') this.#scaler = new LossScaler(options.lossScaling, this.#state.tensor.device);
     assignPaths(model);
@@ -223,24 +243,27 @@ export class Stepper {
       bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding)));
       rng.rowOffset += rows[i] as number;
     });
-    this.#finish(seeding);
+    const measured = this.#finish(seeding);
     const report = this.#state.read();
     const step = ++this.#attempts;
     const peak = this.optimizer.groups[0]?.lr ?? 0;
     return {
       read: async () => {
-        const { gradNorm, clipFactor, applied, foundInf, t, rateFactor, values } = await report.catch((error: unknown) => {
+        const { gradNorm, clipFactor, applied, foundInf, t, rateFactor, values: all } = await report.catch((error: unknown) => {
           this.#recover(step);
           throw error;
         });
         this.#applied = t;
+        const values = measured ? all.slice(0, -2) : all;
         const loss = Seeding.checked(values);
         const sampleIds = window.ids ?? new Int32Array(0);
         const [, , scale] = values;
         const lossScale = this.#scaler ? { lossScale: scale as number } : {};
+        const [weights = 0, update = 0] = measured ? all.slice(-2) : [];
+        const updateRatio = measured && applied ? { updateRatio: update / weights } : {};
         const plannedLr = peak * (this.schedule?.factor(applied ? t - 1 : t) ?? 1);
         const rates = { lr: peak * rateFactor, plannedLr };
-        const result = { step, loss, ...rates, gradNorm, clipFactor, applied, samples, sampleIds, ...lossScale };
+        const result = { step, loss, ...rates, gradNorm, clipFactor, applied, samples, sampleIds, ...lossScale, ...updateRatio };
         return applied ? result : { ...result, reason: foundInf ? 'nonFiniteGradient' : 'noTargets' };
       },
     };
@@ -255,7 +278,8 @@ export class Stepper {
     return seeding.running();
   }
 
-  #finish(seeding: Seeding): void {
+  /** Tells whether the update is measured: two norms at the end of what is reported. */
+  #finish(seeding: Seeding): boolean {
     const { count } = seeding;
     const inverse = 1 / seeding.factor;
     this.#fillTable();
@@ -263,11 +287,20 @@ export class Stepper {
     if (count instanceof Tensor) this.#state.begin({ inverseScale: inverse, divisorCount: count, scale });
     else this.#state.begin({ inverseScale: inverse / count, scale });
     this.#state.norm([this.optimizer], this.clipNorm === undefined ? {} : { maxNorm: this.clipNorm });
+    const norms = isSampled(this.#attempts + 1, this.#ratioEvery) ? this.#measure() : undefined;
     this.optimizer.apply(this.#state);
+    const measured = norms?.() ?? [];
     this.average?.update(this.#state);
-    this.#state.end([...seeding.report(), ...(scale ? [scale] : [])]);
+    this.#state.end([...seeding.report(), ...(scale ? [scale] : []), ...measured]);
     this.#scaler?.update(this.#state.tensor);
     this.optimizer.zeroGrad();
+    return measured.length > 0;
+  }
+
+  #measure() {
+    const { parameters } = this.optimizer;
+    this.#ratio ??= new UpdateRatio(this.#state.tensor.device);
+    return this.#ratio.begin(parameters);
   }
 
   /** The device indexes the table by its own count of applied steps, which the host knows one step late: so it is filled ahead. */

@@ -1,7 +1,7 @@
 /** What a run writes of each step without being asked. */
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { data, type Hook, losses, monitor, optim, schedule, Trainer } from '../../lib/index.ts';
+import { data, type Hook, losses, monitor, optim, Stepper, schedule, type Tensor, Trainer } from '../../lib/index.ts';
 import { clusters, mlp, temporary } from './helpers.ts';
 
 const set = clusters(96);
@@ -55,4 +55,23 @@ test('a skipped step is there, with its reason, its samples and the rate that wa
   expect(steps.map((r) => r.reason)).toEqual([undefined, undefined, 'nonFiniteGradient', undefined]);
   expect(steps[2]?.sampleIds).toEqual(Array.from({ length: 16 }, (_, i) => 32 + i));
   expect(steps.map((r) => r.plannedLr)).toEqual([0, 1, 2, 2].map((t) => 0.1 * rule.factor(t)));
+});
+
+test('how far updates moved the weights: the norm of their change over their norm, at steps 1, 2, 4, ... and every 50th', async () => {
+  const model = mlp([8, 5, 3]);
+  const optimizer = new optim.AdamW(model.parameters(), { lr: 0.01 });
+  const step = new Stepper({ model, optimizer, updateRatioEvery: 3, clipNorm: 0.1 });
+  const windows = data.loader(set, { batchSize: 16 }).windows({ steps: 7 });
+  const flat = async () => (await Promise.all(model.parameters().map((p) => p.data()))).flatMap((d) => [...d]);
+  const norm = (v: readonly number[]) => Math.sqrt(v.reduce((s, x) => s + x * x, 0));
+  const told: (number | undefined)[] = [];
+  for await (const window of windows) {
+    const before = await flat();
+    const { updateRatio } = await step.step(window, (b) => losses.crossEntropy(model.forward(b.x), b.y as Tensor));
+    const after = await flat();
+    told.push(updateRatio);
+    const moved = norm(after.map((v, i) => v - (before[i] as number))) / norm(before);
+    if (updateRatio !== undefined) expect(updateRatio / moved).toBeCloseTo(1, 5);
+  }
+  expect(told.map((r) => r !== undefined)).toEqual([true, true, true, false, false, true, false]);
 });
