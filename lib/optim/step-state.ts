@@ -42,6 +42,8 @@ export interface StepReport {
   empty: boolean;
   /** Updates applied so far, this one included. */
   t: number;
+  /** What gradients as they lay in memory were multiplied by: the inverse of the window's count and of the loss scale. */
+  unscale: number;
   /** The schedule's factor that this step used. */
   rateFactor: number;
   /** The scalars given to `end`. */
@@ -169,6 +171,7 @@ export class StepState {
       foundInf: at('skip') === 1,
       empty: at('skip') === 2,
       t: at('applied'),
+      unscale: at('unscale'),
       rateFactor: at('rateFactor'),
       values: Array.from(s.subarray(slots.reported, slots.reported + reports)),
     };

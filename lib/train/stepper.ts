@@ -1,5 +1,6 @@
 import { backward } from '../autograd/graph.ts';
 import { AnomalyWatch } from '../monitor/anomaly.ts';
+import { type LayerFigures, LayerProbe } from '../monitor/layer-stats.ts';
 import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, GraphError } from '../native/errors.ts';
 import { assignPaths, Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
@@ -39,6 +40,12 @@ export interface StepperOptions {
    */
   updateRatioEvery?: number;
   /**
+   * Figures of every layer at step 1 and at every so many steps, `layers` of the result: norms of weights and gradients, mean, deviation and zeros of what it gives,
+   * dead units, saturated softmax. Computed on the device, a few small passes a layer, and read without waiting. What is watched runs
+   * layer by layer, so that the last bits of such a step may differ where layers are fused otherwise. Default: none.
+   */
+  layerStats?: { every: number };
+  /**
    * For debugging, see `detectAnomaly`: a step in which an op makes NaN or an infinity rejects with AnomalyError, which names op, line and module. Each
    * step then waits for the device and takes several times as long. Default false.
    */
@@ -77,6 +84,8 @@ export interface StepResult {
   readonly lossScale?: number;
   /** Norm of the update over the norm of the weights that it moved, at the steps that `updateRatioEvery` chooses. */
   readonly updateRatio?: number;
+  /** Figures of the layers, at the steps that `layerStats` chooses. */
+  readonly layers?: readonly LayerFigures[];
 }
 
 /** From a micro-batch to its loss. */
@@ -120,6 +129,12 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
   const { updateRatioEvery = 0 } = options;
   if (!(Number.isSafeInteger(updateRatioEvery) && updateRatioEvery >= 0))
     throw new ConfigError(`${where}: updateRatioEvery must be a whole number >= 0, got ${describe(updateRatioEvery)}`);
+  if (options.layerStats !== undefined) {
+    checkOptions(`${where}: layerStats`, options.layerStats, ['every']);
+    const every = options.layerStats?.every;
+    if (!(Number.isSafeInteger(every) && every >= 1))
+      throw new ConfigError(`${where}: layerStats.every must be a whole number of steps >= 1, got ${describe(every)}`);
+  }
   if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${describe(seed)}`);
   return options;
 }
@@ -150,6 +165,7 @@ export class Stepper {
   readonly #detectAnomaly: boolean;
   readonly #ratioEvery: number;
   #ratio: UpdateRatio | undefined;
+  readonly #layersEvery: number;
   #seed: number;
   #attempts = 0;
   #applied = 0;
@@ -171,6 +187,7 @@ export class Stepper {
       'swa',
       'seed',
       'updateRatioEvery',
+      'layerStats',
       'detectAnomaly',
     ]);
     const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = checkParts('Stepper', options);
@@ -187,6 +204,7 @@ export class Stepper {
     this.#detectAnomaly = options.detectAnomaly ?? false;
     // What it computes is the weights' own, which the search for NaN need not see.
     this.#ratioEvery = this.#detectAnomaly ? 0 : (options.updateRatioEvery ?? 0);
+    this.#layersEvery = this.#detectAnomaly ? 0 : (options.layerStats?.every ?? 0);
     this.#state = new StepState(optimizer.parameters[0]?.device);
     if (precision === 'f16') this.#scaler = new LossScaler(options.lossScaling, this.#state.tensor.device);
     assignPaths(model);
@@ -215,10 +233,13 @@ export class Stepper {
     this.#refuseLeftovers();
     let reading: { read: () => Promise<StepResult> };
     const watch = this.#detectAnomaly ? new AnomalyWatch(this.model) : undefined;
+    const next = this.#attempts + 1;
+    const probe = this.#layersEvery && (next === 1 || next % this.#layersEvery === 0) ? new LayerProbe(this.model) : undefined;
     try {
-      reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>));
+      reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>, probe));
     } catch (error) {
       this.optimizer.zeroGrad(); // of the micro-batches before the one that failed
+      probe?.dispose();
       throw error;
     } finally {
       watch?.stop();
@@ -232,7 +253,7 @@ export class Stepper {
     );
   }
 
-  #enqueue(window: AnyWindow, lossOf: LossFunction<never>): { read: () => Promise<StepResult> } {
+  #enqueue(window: AnyWindow, lossOf: LossFunction<never>, probe: LayerProbe | undefined): { read: () => Promise<StepResult> } {
     const rows = window.micro.map(rowsIn);
     const samples = rows.reduce((a, b) => a + b, 0);
     const seeding = new Seeding(samples, rows.length, this.#scaler?.scale ?? null);
@@ -242,14 +263,26 @@ export class Stepper {
       rng.rows = rows[i] as number;
       bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding)));
       rng.rowOffset += rows[i] as number;
+      probe?.rest();
     });
+    probe?.gradients();
     const measured = this.#finish(seeding);
     const report = this.#state.read();
     const step = ++this.#attempts;
+    const layers = probe?.read(report.then((r) => r.unscale));
+    layers?.catch(() => {}); // awaited with the step
     const peak = this.optimizer.groups[0]?.lr ?? 0;
     return {
       read: async () => {
-        const { gradNorm, clipFactor, applied, foundInf, t, rateFactor, values: all } = await report.catch((error: unknown) => {
+        const {
+          gradNorm,
+          clipFactor,
+          applied,
+          foundInf,
+          t,
+          rateFactor,
+          values: all,
+        } = await report.catch((error: unknown) => {
           this.#recover(step);
           throw error;
         });
@@ -263,7 +296,19 @@ export class Stepper {
         const updateRatio = measured && applied ? { updateRatio: update / weights } : {};
         const plannedLr = peak * (this.schedule?.factor(applied ? t - 1 : t) ?? 1);
         const rates = { lr: peak * rateFactor, plannedLr };
-        const result = { step, loss, ...rates, gradNorm, clipFactor, applied, samples, sampleIds, ...lossScale, ...updateRatio };
+        const result = {
+          step,
+          loss,
+          ...rates,
+          gradNorm,
+          clipFactor,
+          applied,
+          samples,
+          sampleIds,
+          ...lossScale,
+          ...updateRatio,
+          ...(layers ? { layers: await layers } : {}),
+        };
         return applied ? result : { ...result, reason: foundInf ? 'nonFiniteGradient' : 'noTargets' };
       },
     };
