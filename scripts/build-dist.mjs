@@ -3,9 +3,10 @@
 //   index.mjs         re-exports index.cjs by name, so that `import` and `require` share one instance
 //   typed.cjs, .mjs   'anneal/typed': the same objects under other types; its code asks index.cjs for them, so that there is one copy
 //   <name>.cjs        an entry of its own for each thread or program in `entries`
+//   <name>-page.mjs   what runs in the pages of reports, as text; uPlot beside it is read from the package
 //   types/            declarations; <entry>.d.cts and .d.mts lead to them as .cjs and .mjs lead to the code
 // Code that starts a worker finds it beside itself: from dist when __ANNEAL_DIST__ is defined, from lib otherwise.
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bin, isProgram, locked, main, root, run, StageError } from './lib/stage.mjs';
 
@@ -14,6 +15,12 @@ const entries = {
   anneal: 'lib/cli/main.ts',
   'data-worker': 'lib/data/worker.mjs',
   'parquet-worker': 'lib/data/parquet-worker.mjs',
+};
+
+/** Scripts of pages, which stand in HTML as they are, by output name. */
+const pages = {
+  'charts-page.mjs': 'lib/monitor/charts/page.mjs',
+  'report-page.mjs': 'lib/monitor/report/page.mjs',
 };
 
 const shared = {
@@ -86,6 +93,8 @@ async function build() {
     outExtension: { '.js': '.cjs' },
     plugins: [fromIndex],
   });
+  for (const [name, source] of Object.entries(pages))
+    if (existsSync(join(root, source))) copyFileSync(join(root, source), join(next, name));
   writeFileSync(join(next, 'index.mjs'), wrapper(await exportedNames(esbuild, 'lib/index.ts'), 'index'));
   writeFileSync(join(next, 'typed.mjs'), wrapper(await exportedNames(esbuild, 'lib/typed/index.ts'), 'typed'));
 
