@@ -1,4 +1,13 @@
 export {
+  type ConfusedPair,
+  classesShown,
+  type EvalTables,
+  evalFolder,
+  readEvalTables,
+  type ShownInput,
+  type ShownMistake,
+} from './eval-tables.ts';
+export {
   formatRecord,
   History,
   type HistoryFile,
@@ -12,6 +21,7 @@ export {
 } from './history.ts';
 export { JsonLinesSink } from './jsonl.ts';
 export * from './metrics/index.ts';
+export { encodePng, imagePng, type PlanarImage } from './png.ts';
 export {
   ProgressBar,
   type ProgressBarOptions,

@@ -29,7 +29,7 @@ interface Attempt {
 }
 
 /** The package's root: the nearest folder above this module whose package.json is Anneal's. Serves lib/ and dist/ alike. */
-function packageRoot(): string {
+export function packageRoot(): string {
   const start = dirname(fileURLToPath(import.meta.url));
   for (let dir = start; ; dir = dirname(dir)) {
     const manifest = join(dir, 'package.json');

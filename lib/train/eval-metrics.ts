@@ -1,3 +1,4 @@
+import type { HostArray } from '../data/host.ts';
 import {
   Calibration,
   ConfidentlyWrong,
@@ -15,7 +16,9 @@ import {
 import { DataError } from '../native/errors.ts';
 import { isFloat } from '../tensor/dtype.ts';
 import { Tensor } from '../tensor/tensor.ts';
-import type { TensorBatch } from './batch.ts';
+import { type AnyBatch, rowsIn, type TensorBatch } from './batch.ts';
+import type { HostSample, Mistake } from './eval-files.ts';
+import type { Evaluation } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
 
 /**
@@ -77,9 +80,25 @@ export class EvalAccumulator {
   #regression: RegressionMetrics | undefined;
   #strata: Stratified<ConfusionMatrix> | undefined;
 
-  constructor(names: readonly MetricName[], stratifyBy: string | undefined) {
-    this.#names = new Set(names);
+  readonly #classNames: readonly string[] | undefined;
+  /** Inputs of the worst so far, where they are wanted. */
+  #inputs: Map<DoubtfulSample, HostSample | undefined> | undefined;
+  #seen = 0;
+
+  constructor({
+    metrics,
+    stratifyBy,
+    classNames,
+    mistakes,
+  }: Pick<Evaluation, 'metrics' | 'stratifyBy' | 'classNames' | 'mistakes'>) {
+    this.#names = new Set(metrics);
     this.#stratifyBy = stratifyBy;
+    this.#classNames = classNames;
+    this.#inputs = mistakes && new Map();
+  }
+  /** The most confidently wrong with their inputs. */
+  get mistakes(): Mistake[] {
+    return [...(this.#mistakes?.value() ?? [])].map((mistake) => ({ mistake, sample: this.#inputs?.get(mistake) }));
   }
   /** Does nothing but the loss' own terms need the output? */
   get idle(): boolean {
@@ -123,7 +142,8 @@ export class EvalAccumulator {
     );
   }
 
-  async add(reading: Reading): Promise<void> {
+  /** @param batch as the loader gave it */
+  async add(reading: Reading, batch: AnyBatch): Promise<void> {
     const [output, given, strata] = await Promise.all([reading.output, reading.y, reading.strata]);
     const { width, ids } = reading;
     if (this.#wants('regression')) {
@@ -137,7 +157,7 @@ export class EvalAccumulator {
     }
     if (!this.#classes) return;
     const predicted = predictedClasses(output, width);
-    this.#confusion ??= new ConfusionMatrix(width);
+    this.#confusion ??= this.#matrix(width);
     this.#confusion.add(predicted, y);
     if (this.#wants('top5')) {
       this.#top5 ??= new TopKAccuracy({ classes: width, k: 5 });
@@ -151,12 +171,29 @@ export class EvalAccumulator {
     if (this.#wants('mistakes')) {
       this.#mistakes ??= new ConfidentlyWrong({ classes: width });
       this.#mistakes.add(p, y, ids);
+      this.#keepInputs(this.#mistakes.value(), batch, ids, y.length);
     }
     if (strata) {
       this.#strata ??= new Stratified(() => new ConfusionMatrix(width));
       const pick = (v: ArrayLike<number>, rows: number[]) => rows.map((i) => v[i] as number);
       this.#strata.split(strata, (m, rows) => m.add(pick(predicted, rows), pick(y, rows)));
     }
+  }
+
+  #matrix(width: number): ConfusionMatrix {
+    const labels = this.#classNames;
+    if (labels && labels.length !== width)
+      throw new DataError(`evaluate: ${labels.length} classNames for outputs of ${width} classes.`);
+    return new ConfusionMatrix(width, labels ? { labels } : {});
+  }
+  /** Copies the rows of those among the worst that came with this batch; forgets those that are among them no more. */
+  #keepInputs(worst: readonly DoubtfulSample[], batch: AnyBatch, ids: Int32Array | undefined, targets: number): void {
+    const before = this.#inputs;
+    if (!before) return;
+    const perRow = targets / rowsIn(batch);
+    const row = (s: DoubtfulSample) => (ids ? ids.indexOf(s.id) : Math.floor((s.id - this.#seen) / perRow));
+    this.#inputs = new Map(worst.map((s) => [s, before.has(s) ? before.get(s) : sampleOf(batch, row(s))]));
+    this.#seen += targets;
   }
 
   /** @param first sum and count of the loss' first term */
@@ -195,4 +232,15 @@ export class EvalAccumulator {
 function tableOf(m: ConfusionMatrix): ConfusionTable {
   const counts = m.labels.map((_, t) => [...m.counts.subarray(t * m.classes, (t + 1) * m.classes)]);
   return { labels: m.labels, counts, mostConfused: m.mostConfused() };
+}
+
+/** A copy of one row of the columns that are on the host. */
+function sampleOf(batch: AnyBatch, row: number): HostSample {
+  const columns = Object.entries(batch).flatMap(([name, column]): [string, HostArray][] => {
+    if (!column || column instanceof Tensor || column instanceof Int32Array) return [];
+    const [, ...shape] = column.shape;
+    const size = shape.reduce((a, b) => a * b, 1);
+    return [[name, { data: column.data.slice(row * size, (row + 1) * size), shape, dtype: column.dtype }]];
+  });
+  return Object.fromEntries(columns);
 }

@@ -6,6 +6,7 @@ import { defaultDevice } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 import { type BatchSource, rowsIn, type TensorBatch, toTensors } from './batch.ts';
+import type { Mistake } from './eval-files.ts';
 import { EvalAccumulator, type MetricName } from './eval-metrics.ts';
 import type { EvalMetrics } from './events.ts';
 import { rememberModes } from './modes.ts';
@@ -15,12 +16,15 @@ export interface Evaluation {
   forward: (batch: TensorBatch) => Tensor;
   loss: (output: Tensor, batch: TensorBatch) => Loss;
   metrics: readonly MetricName[];
+  classNames?: readonly string[] | undefined;
   /** Column of whole numbers by whose values the classification is told too. */
   stratifyBy?: string | undefined;
   precision: Precision;
   /** Averages that stand in for the weights. */
   average?: AveragedWeights | undefined;
   signal?: AbortSignal | undefined;
+  /** Gets the most confidently wrong, where 'mistakes' is among the metrics. */
+  mistakes?: ((worst: readonly Mistake[]) => void) | undefined;
 }
 
 interface Readings {
@@ -50,7 +54,7 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
   e.model.eval();
   try {
     const totals: { sum: number; count: number; weight: number }[] = [];
-    const filled = new EvalAccumulator(e.metrics, e.stratifyBy);
+    const filled = new EvalAccumulator(e);
     let samples = 0;
     for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
       const read = () =>
@@ -66,11 +70,12 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
         total.sum += term.sum;
         total.count += term.count;
       }
-      if (readings.outputs) await filled.add(readings.outputs);
+      if (readings.outputs) await filled.add(readings.outputs, batch);
     }
     const loss = totals.reduce((total, t) => total + (t.count > 0 ? (t.weight * t.sum) / t.count : 0), 0);
     const metrics: EvalMetrics = { loss: samples ? loss : Number.NaN, samples };
     filled.finish(metrics, totals[0]);
+    e.mistakes?.(filled.mistakes);
     return metrics;
   } finally {
     putBack();

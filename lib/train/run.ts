@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setImmediate as macrotask } from 'node:timers/promises';
-import { type HistoryRecord, JsonLinesSink, readHistory, type Sink } from '../monitor/index.ts';
+import { evalFolder, readHistory } from '../monitor/index.ts';
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
@@ -16,16 +16,16 @@ import { type EvalMetrics, EventStream, type TrainEvent } from './events.ts';
 import { FewBatches } from './few-batches.ts';
 import { settleFit } from './fit-options.ts';
 import { ask, EarlyStoppingHook, type Hook, loadHooks, PlateauHook, type Ruling, saveHooks } from './hooks.ts';
+import { historyFile, Journal } from './journal.ts';
 import { Progress } from './progress.ts';
 import { type LrScales, RateControl } from './rate-control.ts';
-import { evalFigures, runRecord, stepRecord } from './recording.ts';
+import { evalFigures, stepRecord } from './recording.ts';
 import { saveSafetensors, snapshot } from './state.ts';
 import { Stepper, type StepResult } from './stepper.ts';
 import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
 import { updateBatchNorm } from './update-batch-norm.ts';
 
 const checkpoints = 'checkpoints';
-const history = 'metrics.jsonl';
 const bestFile = 'best.safetensors';
 
 /** Stopped from outside: a resume goes on. */
@@ -48,7 +48,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #options: FitOptions;
   readonly #events = new EventStream();
   readonly #hooks: Hook[];
-  readonly #sinks: Sink[];
+  readonly #journal: Journal;
   readonly #progress: Progress;
   #stepper: Stepper;
   #stopReason: string | undefined;
@@ -81,9 +81,11 @@ export class Run implements AsyncIterable<TrainEvent> {
       ...(o.plateau ? [new PlateauHook(o.plateau, () => (o.optimizer.groups[0]?.lr ?? 0) * (this.#scaling?.factor ?? 1))] : []),
       ...(o.hooks ?? []),
     ];
-    this.#sinks = [...(o.dir ? [new JsonLinesSink(join(o.dir, history))] : []), ...(o.sinks ?? [])];
+    this.#journal = new Journal(o);
     this.#stepper = this.#makeStepper();
-    this.#rate = new RateControl(this.#stepper, (lr) => this.#write({ type: 'control', step: this.#stepper.cursor.step, lr }));
+    this.#rate = new RateControl(this.#stepper, (lr) =>
+      this.#journal.write({ type: 'control', step: this.#stepper.cursor.step, lr }),
+    );
     if (this.#scaling) this.#rate.scale({ batch: this.#scaling.factor });
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     if (fit.signal?.aborted) this.#abort();
@@ -161,9 +163,10 @@ export class Run implements AsyncIterable<TrainEvent> {
       await this.#train();
       await this.#writing;
       await this.#restoreBest();
-      await this.#close();
       const { cursor } = this.#stepper;
       const stopReason = this.#stopReason ?? 'finished';
+      this.#journal.end(cursor.step, stopReason);
+      await this.#close();
       this.#events.push({ type: 'end', step: cursor.step, stopReason });
       return {
         stopReason,
@@ -178,6 +181,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       // The first error is the one that counts. Whatever is queued behind it must have failed too before a next run begins.
       await this.#inFlight?.result.catch(() => {});
       await synchronize('compute', options.model.parameters()[0]?.device.number).catch(() => {});
+      this.#journal.end(this.#stepper.cursor.step, 'failed', error);
       await this.#close().catch(() => {});
       throw error;
     }
@@ -186,7 +190,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   async #close(): Promise<void> {
     this.#progress.finish();
     await this.#writing?.catch(() => {});
-    for (const sink of this.#sinks) await sink.close();
+    await this.#journal.close();
   }
 
   // ---- the loop -------------------------------------------------------------------------------------------------------------
@@ -268,7 +272,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const result = { ...told, plannedLr: told.plannedLr * (this.#scaling?.factor ?? 1) };
     const samplesPerSecond = this.#progress.step(result, epoch);
     this.#events.push({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
-    this.#write(stepRecord(result, this.#settings, epoch, samplesPerSecond));
+    this.#journal.write(stepRecord(result, this.#settings, epoch, samplesPerSecond));
     this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
 
@@ -287,7 +291,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { step, epoch } = this.#stepper.cursor;
     if (!validation || step === this.#evaluated.step) return;
     this.#progress.pause();
-    const metrics = await evaluate(this.#trainer.evaluation(this.#signal), validation);
+    const metrics = await evaluate(this.#journal.attend(this.#trainer.evaluation(this.#signal)), validation);
     this.#progress.resume();
     this.#last = metrics;
     const named = evalFigures(metrics);
@@ -298,7 +302,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     if (decision.markBest) this.#keepBest();
     this.#progress.evaluated(epoch, named, decision.markBest === true);
     this.#events.push({ type: 'eval', step, epoch, metrics, improved: decision.markBest === true });
-    this.#write({ type: 'eval', step, epoch, ...named });
+    this.#journal.evaluated({ step, epoch }, metrics, decision.markBest === true);
     this.#obey(decision);
   }
 
@@ -313,11 +317,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const notice = { type: 'notice', step: this.#stepper.cursor.step, message } as const;
     this.#progress.log(message);
     this.#events.push(notice);
-    this.#write(notice);
-  }
-
-  #write(record: Omit<HistoryRecord, 'attempt'>): void {
-    for (const sink of this.#sinks) sink.write({ attempt: this.#attempt, ...record } as HistoryRecord);
+    this.#journal.write(notice);
   }
 
   // ---- live control ---------------------------------------------------------------------------------------------------------
@@ -391,9 +391,8 @@ export class Run implements AsyncIterable<TrainEvent> {
     const restored =
       this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
     if (restored) await this.#restore(restored, dir as string);
-    else if (dir) await setAside(dir, [checkpoints, history]);
-    for (const sink of this.#sinks) sink.begin?.(this.#attempt, this.#stepper.cursor.step);
-    if (!restored) this.#write(runRecord(this.#settings, this.#options.train, this.totalSteps));
+    else if (dir) await setAside(dir, [checkpoints, historyFile, evalFolder]);
+    this.#journal.begin(this.#attempt, this.#stepper.cursor.step, this.#options, this.totalSteps);
   }
 
   async #restore({ extra, tensors }: Restored, dir: string): Promise<void> {
@@ -406,7 +405,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       stopReason: string | null;
     };
     // Attempts that were killed before their first checkpoint are in the history only.
-    const told = await readHistory(join(dir, history)).catch(() => undefined);
+    const told = await readHistory(join(dir, historyFile)).catch(() => undefined);
     this.#attempt = Math.max(saved.attempt, told?.attempt ?? 0) + 1;
     loadHooks(this.#hooks, saved.hooks);
     this.#best = saved.best ?? undefined;

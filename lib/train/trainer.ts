@@ -1,6 +1,6 @@
 import { checkInteger } from '../data/options.ts';
 import { ProgressBar, type ProgressStream, type Sink } from '../monitor/index.ts';
-import { ConfigError, checkList, checkOptions, checkSignal, checkText, describe } from '../native/errors.ts';
+import { ConfigError, checkFunction, checkList, checkOptions, checkSignal, checkText, describe } from '../native/errors.ts';
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { EMAOptions, Optimizer, SWAOptions } from '../optim/index.ts';
@@ -13,6 +13,7 @@ import type { BatchSource, TensorBatch } from './batch.ts';
 import { checkScaleLr, type ScaleLr } from './batch-scaling.ts';
 import { checkKeep, type Keep } from './checkpoint-files.ts';
 import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.ts';
+import type { ShowSample } from './eval-files.ts';
 import { type MetricName, metricNames } from './eval-metrics.ts';
 import { type Evaluation, evaluate } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
@@ -63,9 +64,17 @@ export interface TrainerOptions {
   plateau?: PlateauOptions;
   /** Metrics of evaluations beside the loss. Default: none. */
   metrics?: readonly MetricName[];
+  /** Names of the classes, in the tables of evaluations. Default: their indices. */
+  classNames?: readonly string[];
+  /**
+   * What a report shows of an input that the model got confidently wrong (metrics 'mistakes'): text, or an image [channels, height, width]. Default:
+   * an image where x is one, else its numbers.
+   * @example ({ x }) => tokenizer.decode(x.data)
+   */
+  showSample?: ShowSample;
   /** A column of whole numbers in the batches (a site, a language): evaluations tell accuracy and macro F1 for each of its values too. Default: none. */
   stratifyBy?: string;
-  /** The run's folder: checkpoints/, metrics.jsonl, best.safetensors. Default: nothing is written. */
+  /** The run's folder: checkpoints/, metrics.jsonl, eval/, best.safetensors. Default: nothing is written. */
   dir?: string;
   /** Keys dropout masks. Default 0. */
   seed?: number;
@@ -100,6 +109,8 @@ const known = [
   'plateau',
   'metrics',
   'stratifyBy',
+  'classNames',
+  'showSample',
   'dir',
   'seed',
   'detectAnomaly',
@@ -171,6 +182,8 @@ export class Trainer {
       if (!metricNames.includes(m))
         throw new ConfigError(`Trainer: unknown metric ${describe(m)}. Known: ${metricNames.join(', ')}.`);
     if (options.stratifyBy !== undefined) checkText('Trainer', 'stratifyBy', options.stratifyBy);
+    for (const name of checkList('Trainer', 'classNames', options.classNames ?? [])) checkText('Trainer', 'a class name', name);
+    if (options.showSample !== undefined) checkFunction('Trainer', 'showSample', options.showSample, '({ x }, id) => texts[id]');
     checkOptions('Trainer: checkpoint', options.checkpoint, ['everySteps', 'keep']);
     checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);
@@ -221,8 +234,18 @@ export class Trainer {
   }
   /** What an evaluation needs to know. */
   evaluation(signal?: AbortSignal): Evaluation {
-    const { model, loss, metrics = [], stratifyBy, precision = 'f32' } = this.options;
-    return { model, loss, metrics, stratifyBy, precision, forward: (b) => this.forward(b), average: this.#run?.average, signal };
+    const { model, loss, metrics = [], stratifyBy, classNames, precision = 'f32' } = this.options;
+    return {
+      model,
+      loss,
+      metrics,
+      stratifyBy,
+      classNames,
+      precision,
+      forward: (b) => this.forward(b),
+      average: this.#run?.average,
+      signal,
+    };
   }
   /**
    * The learning-rate range test with this trainer's model, loss, optimizer and precision; everything is as before when it is over. Print the curve;

@@ -1,7 +1,9 @@
 /** What a run writes of each step without being asked. */
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { data, type Hook, losses, monitor, optim, Stepper, schedule, type Tensor, Trainer } from '../../lib/index.ts';
+import { gitCommit, plain, withoutSecrets } from '../../lib/train/run-facts.ts';
 import { clusters, mlp, temporary } from './helpers.ts';
 
 const set = clusters(96);
@@ -23,11 +25,15 @@ test('norms before and after the clip, planned and applied rate, memory, and wha
   await t.fit({ train: data.loader(set, { batchSize: 32 }), epochs: 2 });
   await t.fit({ train: data.loader(set, { batchSize: 32 }), epochs: 4, resume: 'auto' });
   const all = await records(dir);
-  expect(all.filter((r) => r.type === 'run')).toEqual([
-    {
-      ...{ attempt: 1, step: 0, type: 'run', model: 'Sequential', optimizer: 'SGD', precision: 'f32' },
-      ...{ parameters: 27, trainSamples: 96, parametersPerSample: 27 / 96, totalSteps: 6, clipNorm: 0.5 },
-    },
+  const run = { type: 'run', model: 'Sequential', optimizer: 'SGD', precision: 'f32', parameters: 27 };
+  const facts = { ...run, trainSamples: 96, parametersPerSample: 27 / 96, clipNorm: 0.5 };
+  expect(all.filter((r) => r.type === 'run')).toMatchObject([
+    { attempt: 1, step: 0, totalSteps: 6, ...facts },
+    { attempt: 2, step: 6, totalSteps: 12, ...facts },
+  ]);
+  expect(all.filter((r) => r.type === 'end')).toMatchObject([
+    { attempt: 1, step: 6, stopReason: 'finished' },
+    { attempt: 2, step: 12, stopReason: 'finished' },
   ]);
   const steps = all.filter((r) => r.type === 'step');
   expect(steps).toHaveLength(12);
@@ -74,4 +80,72 @@ test('how far updates moved the weights: the norm of their change over their nor
     if (updateRatio !== undefined) expect(updateRatio / moved).toBeCloseTo(1, 5);
   }
   expect(told.map((r) => r !== undefined)).toEqual([true, true, true, false, false, true, false]);
+
+test('configuration and environment: plain, bounded, without secrets', async () => {
+  const dir = temporary();
+  const t = start(dir, { clipNorm: 1, schedule: schedule.cosine({ to: 0 }), seed: 3, metrics: ['accuracy'] });
+  await t.fit({ train: data.loader(set, { batchSize: 32, seed: 9 }), epochs: 1, accumulate: 3 });
+  const run = (await records(dir)).find((r) => r.type === 'run') as object;
+  const { configuration, environment } = run as unknown as {
+    configuration: Record<string, never>;
+    environment: Record<string, never>;
+  };
+  expect(configuration).toMatchObject({
+    loss: expect.stringMatching(/^\(o, b\) => .*losses\.crossEntropy\(o, b\.y\)$/),
+    optimizer: { kind: 'SGD', groups: [{ lr: 0.1, momentum: 0, tensors: 2, parameters: 27 }] },
+    schedule: 'cosine(from 1, to 0)',
+    ...{ clipNorm: 1, seed: 3, metrics: ['accuracy'], epochs: 1, accumulate: 3 },
+    train: { samples: 96, batches: 3, batchSize: 32, seed: 9 },
+  });
+  expect(configuration.model).toContain('Linear');
+  expect(environment).toMatchObject({ node: process.version, anneal: '0.1.0', device: expect.any(String), pid: process.pid });
+  expect(environment.commit ?? '0'.repeat(40)).toMatch(/^[0-9a-f]{40}$/);
+  const long = plain({
+    deep: { deep: { deep: { deep: { deep: 1 } } } },
+    text: 'x'.repeat(1e6),
+    list: new Array(1e5).fill(0),
+    big: 1n,
+  });
+  expect(JSON.stringify(long).length).toBeLessThan(1500);
+  expect(plain({ n: null, f: new Float32Array(3), m: new Map(), u: undefined })).toEqual({
+    n: null,
+    f: 'Float32Array of 12 bytes',
+    m: 'Map',
+  });
+  const args = ['train.ts', '--api-key=abc', '--token', 'abc', '--lr', '0.1', '--password'];
+  expect(withoutSecrets(args)).toEqual(['train.ts', '--api-key=***', '--token', '***', '--lr', '0.1', '--password']);
+});
+
+test('the commit is read from git’s own files: detached, on a branch, packed, in a worktree', () => {
+  const dir = temporary();
+  const hash = 'a'.repeat(39) + 1;
+  const put = (path: string, text: string) => {
+    mkdirSync(join(dir, path, '..'), { recursive: true });
+    writeFileSync(join(dir, path), text);
+  };
+  put('sub/x', '');
+  expect(gitCommit(join(dir, 'sub'))).toBe(gitCommit(join(dir, '..')));
+  put('.git/HEAD', `${hash}\n`);
+  expect(gitCommit(join(dir, 'sub'))).toBe(hash);
+  put('.git/HEAD', 'ref: refs/heads/main\n');
+  expect(gitCommit(dir)).toBeUndefined();
+  put('.git/packed-refs', `# pack-refs\n${'b'.repeat(40)} refs/heads/main\n`);
+  expect(gitCommit(dir)).toBe('b'.repeat(40));
+  put('.git/refs/heads/main', `${hash}\n`);
+  expect(gitCommit(dir)).toBe(hash);
+  put('tree/.git', `gitdir: ${join(dir, '.git/worktrees/tree')}\n`);
+  put('.git/worktrees/tree/HEAD', 'ref: refs/heads/main\n');
+  put('.git/worktrees/tree/commondir', '../..\n');
+  expect(gitCommit(join(dir, 'tree'))).toBe(hash);
+});
+
+test('a run that fails says so, and why', async () => {
+  const dir = temporary();
+  const t = start(dir, { hooks: [{ name: 'broken', onStep: () => Promise.reject(new Error('the hook <b>broke</b>')) }] });
+  await expect(t.fit({ train: data.loader(set, { batchSize: 32 }), epochs: 1 })).rejects.toThrow('broke');
+  expect((await records(dir)).at(-1)).toMatchObject({
+    type: 'end',
+    stopReason: 'failed',
+    error: expect.stringContaining('<b>broke</b>'),
+  });
 });
