@@ -2,6 +2,7 @@
 /** The `anneal` command: one subcommand per file of this folder. */
 import { Command } from 'commander';
 import { AnnealError } from '../native/errors.ts';
+import { control } from './control.ts';
 import { doctor } from './doctor.ts';
 import { lrFind } from './lr-find.ts';
 
@@ -27,6 +28,20 @@ program
   .option('--svg <file>', 'writes the curve as a picture')
   .option('--json', 'for programs')
   .action((script, options) => lrFind(script, options));
+
+program
+  .command('control')
+  .description('changes a run that is under way, at its next step; says at which step, or why not')
+  .argument('<run>', "the run's folder, the Trainer's `dir`")
+  .option('--lr <rate>', 'learning rate of the coming step; the schedule goes on from it')
+  .option('--evaluate', 'evaluates now')
+  .option('--checkpoint', 'writes a checkpoint now')
+  .option('--stop-after-epoch', 'ends the run with the epoch under way')
+  .option('--timeout <seconds>', 'how long to wait for the answer (default 60)')
+  .option('--json', 'for programs')
+  .action(async (run, options) => {
+    process.exitCode = await control(run, options);
+  });
 
 program.parseAsync().catch((error: unknown) => {
   // What we say ourselves needs no stack.

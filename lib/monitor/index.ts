@@ -1,3 +1,4 @@
+export * from './control/index.ts';
 export {
   type ConfusedPair,
   classesShown,

@@ -1,5 +1,6 @@
 import type { ClassMetrics, DoubtfulSample, ReliabilityBin } from '../monitor/index.ts';
 import type { ConfusionTable, StratumMetrics } from './eval-metrics.ts';
+import type { ControlEntry } from './live-control.ts';
 import type { StepResult } from './stepper.ts';
 
 /** Figures of an evaluation by name, and tables: what the Trainer's `metrics` asked for. */
@@ -27,6 +28,8 @@ export type TrainEvent =
       readonly improved: boolean;
     }
   | { readonly type: 'checkpoint'; readonly step: number; readonly path: string }
+  /** What somebody asked of the run at this step (`lr` with its value), or why it was not done. */
+  | ({ readonly type: 'control'; readonly step: number } & ControlEntry)
   /** What the run did unasked, in a sentence. */
   | { readonly type: 'notice'; readonly step: number; readonly message: string }
   | { readonly type: 'end'; readonly step: number; readonly stopReason: string };

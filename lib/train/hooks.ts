@@ -3,6 +3,7 @@ import { Plateau, type PlateauOptions } from '../schedule/index.ts';
 import { EarlyStopping, type EarlyStoppingOptions, modeOf } from './early-stopping.ts';
 import type { EvalMetrics } from './events.ts';
 import type { StepResult } from './stepper.ts';
+import type { TrainerOptions } from './trainer.ts';
 
 /** What a hook wants done. */
 export interface Decision {
@@ -126,4 +127,13 @@ export class PlateauHook implements Hook {
   load(state: never) {
     this.#rule.load(state);
   }
+}
+
+/** A run's hooks, the Trainer's own rules first. `factor`: what the size of the batch makes of the rates. */
+export function hooksOf({ earlyStopping, plateau, optimizer, hooks = [] }: TrainerOptions, factor: () => number): Hook[] {
+  return [
+    ...(earlyStopping ? [new EarlyStoppingHook(earlyStopping)] : []),
+    ...(plateau ? [new PlateauHook(plateau, () => (optimizer.groups[0]?.lr ?? 0) * factor())] : []),
+    ...hooks,
+  ];
 }

@@ -26,6 +26,7 @@ export type { ConfusionTable, MetricName, StratumMetrics } from './eval-metrics.
 export type { EvalMetrics, TrainEvent } from './events.ts';
 export { type Decoder, type GenerateOptions, generate } from './generate.ts';
 export type { Decision, Hook } from './hooks.ts';
+export type { ControlEntry, RunControl } from './live-control.ts';
 export type { LearningRateCurve, LearningRateSuggestions } from './lr-curve.ts';
 export type { FindLearningRateOptions } from './lr-finder.ts';
 export { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
@@ -41,6 +42,7 @@ export {
 } from './safetensors.ts';
 export { loadSafetensors, saveSafetensors } from './state.ts';
 export { type LossFunction, Stepper, type StepperOptions, type StepResult } from './stepper.ts';
+export type { Logger } from './telling.ts';
 export { type LoadTorchOptions, loadTorch, type TorchValue } from './torch-file/index.ts';
 export { type FitOptions, type FitResult, Trainer, type TrainerLoss, type TrainerOptions } from './trainer.ts';
 export { type UpdateBatchNormOptions, updateBatchNorm } from './update-batch-norm.ts';

@@ -1,27 +1,30 @@
 import { join } from 'node:path';
 import { setImmediate as macrotask } from 'node:timers/promises';
 import { evalFolder, readHistory } from '../monitor/index.ts';
-import { ConfigError, checkOptions } from '../native/errors.ts';
 import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
-import { assign } from '../nn/module.ts';
 import type { AveragedWeights } from '../optim/index.ts';
 import { rngState, setRngState } from '../tensor/context.ts';
-import { type BatchScaling, scaleForBatch } from './batch-scaling.ts';
+import type { BatchSource } from './batch.ts';
+import type { BatchScaling } from './batch-scaling.ts';
+import { BestWeights } from './best-weights.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
 import { modeOf } from './early-stopping.ts';
 import { evaluate } from './evaluate.ts';
-import { type EvalMetrics, EventStream, type TrainEvent } from './events.ts';
+import type { EvalMetrics, TrainEvent } from './events.ts';
 import { FewBatches } from './few-batches.ts';
 import { settleFit } from './fit-options.ts';
-import { ask, EarlyStoppingHook, type Hook, loadHooks, PlateauHook, type Ruling, saveHooks } from './hooks.ts';
+import { ask, type Hook, hooksOf, loadHooks, type Ruling, saveHooks } from './hooks.ts';
 import { historyFile, Journal } from './journal.ts';
+import { type Controlled, LiveControl, type RunControl } from './live-control.ts';
 import { Progress } from './progress.ts';
 import { type LrScales, RateControl } from './rate-control.ts';
 import { evalFigures, stepRecord } from './recording.ts';
-import { saveSafetensors, snapshot } from './state.ts';
-import { Stepper, type StepResult } from './stepper.ts';
+import { stepperOf } from './run-stepper.ts';
+import { saveSafetensors } from './state.ts';
+import type { Stepper, StepResult } from './stepper.ts';
+import { Telling } from './telling.ts';
 import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
 import { updateBatchNorm } from './update-batch-norm.ts';
 
@@ -40,17 +43,19 @@ interface Best {
 export class Run implements AsyncIterable<TrainEvent> {
   readonly result: Promise<FitResult>;
   /** Changes what may be changed while training; takes effect at the next step boundary and is written to the history. */
-  readonly control = { set: (change: { lr?: number }): Promise<void> => this.#control(change) };
+  readonly control: RunControl;
   done = false;
   readonly #trainer: Trainer;
   /** The trainer's options, as this run goes by them. */
   readonly #settings: TrainerOptions;
   readonly #options: FitOptions;
-  readonly #events = new EventStream();
-  readonly #hooks: Hook[];
+  readonly #telling: Telling;
   readonly #journal: Journal;
+  readonly #hooks: Hook[];
+  readonly #live: LiveControl;
   readonly #progress: Progress;
-  #stepper: Stepper;
+  readonly #stepper: Stepper;
+  #attempt = 1;
   #stopReason: string | undefined;
   /** Ends what a stop would wait for, data on their way or an evaluation; the user's signal does so at once. */
   readonly #cut = new AbortController();
@@ -59,16 +64,15 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #abort = () => this.#cut.abort(this.#options.signal?.reason);
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   readonly #rate: RateControl;
-  #scaling: BatchScaling | undefined;
+  readonly #scaling: BatchScaling | undefined;
   /** Hooks are being asked: no step is queued meanwhile. */
   #asking = false;
   #best: Best | undefined;
-  #bestWeights: StateDict | undefined;
+  readonly #bestWeights = new BestWeights();
   #last: EvalMetrics | undefined;
   /** The last evaluation, and the step of the last checkpoint. */
   #evaluated: Best = { step: 0, metrics: {} };
   #checkpointed = 0;
-  #attempt = 1;
   #writing: Promise<Checkpoint> | undefined;
 
   constructor(trainer: Trainer, options: FitOptions) {
@@ -76,16 +80,15 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#trainer = trainer;
     this.#settings = o;
     this.#options = fit;
-    this.#hooks = [
-      ...(o.earlyStopping ? [new EarlyStoppingHook(o.earlyStopping)] : []),
-      ...(o.plateau ? [new PlateauHook(o.plateau, () => (o.optimizer.groups[0]?.lr ?? 0) * (this.#scaling?.factor ?? 1))] : []),
-      ...(o.hooks ?? []),
-    ];
+    this.#hooks = hooksOf(o, () => this.#scaling?.factor ?? 1);
+    this.#telling = new Telling(o.dir, o.logger);
     this.#journal = new Journal(o);
-    this.#stepper = this.#makeStepper();
-    this.#rate = new RateControl(this.#stepper, (lr) =>
-      this.#journal.write({ type: 'control', step: this.#stepper.cursor.step, lr }),
-    );
+    const { stepper, scaling } = stepperOf(o, fit, this.totalSteps);
+    this.#stepper = stepper;
+    this.#scaling = scaling;
+    this.#rate = new RateControl(this.#stepper);
+    this.#live = new LiveControl(this.#controlled());
+    this.control = this.#live;
     if (this.#scaling) this.#rate.scale({ batch: this.#scaling.factor });
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     if (fit.signal?.aborted) this.#abort();
@@ -94,14 +97,13 @@ export class Run implements AsyncIterable<TrainEvent> {
       this.done = true;
       clearTimeout(this.#grace);
       fit.signal?.removeEventListener('abort', this.#abort);
-      this.#events.end();
-      this.#rate.end();
+      this.#telling.events.end();
     });
     this.result.catch(() => {}); // whoever awaits it gets the error; nobody need
   }
 
   [Symbol.asyncIterator](): AsyncIterator<TrainEvent, undefined> {
-    return this.#events[Symbol.asyncIterator]();
+    return this.#telling.events[Symbol.asyncIterator]();
   }
   /** Ends training at the next step boundary; a step that is queued already is made. After `graceMs` nothing but that step is waited for. */
   stop(reason = 'stopped', graceMs = Number.POSITIVE_INFINITY): void {
@@ -125,34 +127,6 @@ export class Run implements AsyncIterable<TrainEvent> {
     return train.length === undefined ? undefined : Math.ceil(train.length / accumulate) * (epochs as number);
   }
 
-  #makeStepper(): Stepper {
-    const { model, optimizer, precision, lossScaling, clipNorm, ema, swa, seed, schedule, detectAnomaly } = this.#settings;
-    let resolved = schedule;
-    if (schedule && schedule.totalSteps === undefined) {
-      if (this.totalSteps === undefined)
-        throw new ConfigError('fit: the schedule needs the number of steps, which a stream does not tell. Give steps.');
-      resolved = schedule.over(this.totalSteps);
-    }
-    if (this.#settings.scaleLr) {
-      const { train, accumulate = 1 } = this.#options;
-      const parts = { optimizer, schedule: resolved, train, accumulate, worldSize: 1, totalSteps: this.totalSteps };
-      this.#scaling = scaleForBatch(this.#settings.scaleLr, parts);
-      resolved = this.#scaling.schedule;
-    }
-    return new Stepper({
-      model,
-      optimizer,
-      ...(resolved ? { schedule: resolved } : {}),
-      ...(precision ? { precision } : {}),
-      ...(lossScaling ? { lossScaling } : {}),
-      ...(clipNorm === undefined ? {} : { clipNorm }),
-      ...(ema ? { ema } : {}),
-      ...(swa ? { swa } : {}),
-      ...(seed === undefined ? {} : { seed }),
-      ...(detectAnomaly === undefined ? {} : { detectAnomaly }),
-    });
-  }
-
   async #go(): Promise<FitResult> {
     const options = this.#settings;
     const started = performance.now();
@@ -167,7 +141,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       const stopReason = this.#stopReason ?? 'finished';
       this.#journal.end(cursor.step, stopReason);
       await this.#close();
-      this.#events.push({ type: 'end', step: cursor.step, stopReason });
+      this.#telling.event({ type: 'end', step: cursor.step, stopReason });
       return {
         stopReason,
         steps: cursor.step,
@@ -179,6 +153,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       };
     } catch (error) {
       // The first error is the one that counts. Whatever is queued behind it must have failed too before a next run begins.
+      this.#telling.failed(this.#stepper.cursor.step, error);
       await this.#inFlight?.result.catch(() => {});
       await synchronize('compute', options.model.parameters()[0]?.device.number).catch(() => {});
       this.#journal.end(this.#stepper.cursor.step, 'failed', error);
@@ -190,6 +165,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   async #close(): Promise<void> {
     this.#progress.finish();
     await this.#writing?.catch(() => {});
+    await this.#live.end();
     await this.#journal.close();
   }
 
@@ -227,9 +203,9 @@ export class Run implements AsyncIterable<TrainEvent> {
     });
     for await (const window of windows) {
       if (this.#mustStop()) return;
-      if (this.#rate.waiting) {
-        await this.#settle(); // the rate is set for the step after it
-        this.#rate.apply();
+      if (this.#live.waiting) {
+        await this.#settle(); // what is asked holds from the step after it
+        await this.#live.apply();
       }
       const { epoch } = stepper.cursor;
       const result = stepper.step(window, (batch) => loss(this.#trainer.forward(batch), batch));
@@ -242,6 +218,7 @@ export class Run implements AsyncIterable<TrainEvent> {
         await this.#settle();
         if (epochEnds) await this.#evaluate();
         await this.#checkpoint();
+        if (epochEnds && this.#live.endsWithEpoch) return this.stop();
       }
       await macrotask(); // lets finalizers and whoever shares the event loop run
     }
@@ -271,7 +248,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   async #report(told: StepResult, epoch: number): Promise<void> {
     const result = { ...told, plannedLr: told.plannedLr * (this.#scaling?.factor ?? 1) };
     const samplesPerSecond = this.#progress.step(result, epoch);
-    this.#events.push({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
+    this.#telling.event({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
     this.#journal.write(stepRecord(result, this.#settings, epoch, samplesPerSecond));
     this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
@@ -290,20 +267,30 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { validation } = this.#options;
     const { step, epoch } = this.#stepper.cursor;
     if (!validation || step === this.#evaluated.step) return;
-    this.#progress.pause();
-    const metrics = await evaluate(this.#journal.attend(this.#trainer.evaluation(this.#signal)), validation);
-    this.#progress.resume();
+    const metrics = await this.#validate(validation);
     this.#last = metrics;
     const named = evalFigures(metrics);
     this.#evaluated = { step, metrics: named };
     const decision = await this.#ask((h) => h.onEval?.(named, metrics, step));
     const watched = this.#settings.earlyStopping !== undefined;
     if (decision.markBest || !watched) this.#best = { step, metrics: named };
-    if (decision.markBest) this.#keepBest();
-    this.#progress.evaluated(epoch, named, decision.markBest === true);
-    this.#events.push({ type: 'eval', step, epoch, metrics, improved: decision.markBest === true });
-    this.#journal.evaluated({ step, epoch }, metrics, decision.markBest === true);
+    if (decision.markBest) this.#bestWeights.keep(this.#stepper.average ?? this.#settings.model);
+    this.#tellEval(metrics, epoch, decision.markBest === true);
     this.#obey(decision);
+  }
+
+  async #validate(validation: BatchSource): Promise<EvalMetrics> {
+    this.#progress.pause();
+    const metrics = await evaluate(this.#journal.attend(this.#trainer.evaluation(this.#signal)), validation);
+    this.#progress.resume();
+    return metrics;
+  }
+
+  #tellEval(metrics: EvalMetrics, epoch: number, improved: boolean): void {
+    const { step } = this.#stepper.cursor;
+    this.#progress.evaluated(epoch, evalFigures(metrics), improved);
+    this.#telling.event({ type: 'eval', step, epoch, metrics, improved });
+    this.#journal.evaluated({ step, epoch }, metrics, improved);
   }
 
   #obey(decision: Ruling): void {
@@ -314,38 +301,53 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** Tells what was done unasked. */
   #notice(message: string): void {
-    const notice = { type: 'notice', step: this.#stepper.cursor.step, message } as const;
     this.#progress.log(message);
-    this.#events.push(notice);
-    this.#journal.write(notice);
+    this.#tellAndWrite({ type: 'notice', step: this.#stepper.cursor.step, message });
+  }
+
+  /** An event whose record has the same fields. */
+  #tellAndWrite(event: Extract<TrainEvent, { type: 'control' | 'notice' }>): void {
+    this.#telling.event(event);
+    this.#journal.write({ ...event });
   }
 
   // ---- live control ---------------------------------------------------------------------------------------------------------
 
-  #control(change: { lr?: number }): Promise<void> {
-    checkOptions('control.set', change, ['lr']);
-    const { lr } = change;
-    if (lr === undefined) return Promise.resolve();
-    if (!(lr >= 0 && lr < Infinity)) throw new ConfigError(`control.set: lr must be a number >= 0, got ${lr}`);
-    if (this.done) return Promise.reject(new ConfigError('control.set: the run has ended'));
-    return this.#rate.ask(lr);
+  /** What live control may do with this run. */
+  #controlled(): Controlled {
+    const { validation } = this.#options;
+    const step = () => this.#stepper.cursor.step;
+    return {
+      step,
+      setLr: (lr) => this.#rate.set(lr),
+      evaluate: validation && (() => this.#look(validation)),
+      checkpoint: this.#settings.dir === undefined ? undefined : () => this.#writeNow(),
+      notice: (sentence) => this.#notice(sentence),
+      told: (entry) => this.#tellAndWrite({ type: 'control', step: step(), ...entry }),
+    };
+  }
+
+  /** An evaluation that changes nothing: nobody decides by it, and nothing is drawn. */
+  async #look(validation: BatchSource): Promise<EvalMetrics> {
+    const rng = rngState();
+    const metrics = await this.#validate(validation);
+    setRngState(rng);
+    this.#tellEval(metrics, this.#stepper.cursor.epoch, false);
+    return metrics;
+  }
+
+  /** A checkpoint of this step, written behind training. */
+  async #writeNow(): Promise<{ written: Promise<Checkpoint> }> {
+    await this.#checkpoint();
+    return { written: this.#writing as Promise<Checkpoint> };
   }
 
   // ---- best weights and checkpoints -----------------------------------------------------------------------------------------
 
-  #keepBest(): void {
-    for (const t of this.#bestWeights?.values() ?? []) t.dispose();
-    this.#bestWeights = snapshot(this.#stepper.average ?? this.#settings.model);
-  }
-
+  /** Best weights or averages go into the model, and its file is written. */
   async #restoreBest(): Promise<void> {
     const { model, dir, swa, precision } = this.#settings;
-    const { average } = this.#stepper;
-    if (this.#bestWeights) {
-      const own = model.stateDict();
-      for (const [name, t] of this.#bestWeights) assign(own.get(name) as never, t);
-    } else average?.apply();
-    average?.dispose();
+    this.#bestWeights.finish(model, this.#stepper.average);
     if (swa && !this.#signal.aborted)
       // A stream may have no end; a thousand batches tell the statistics.
       await updateBatchNorm(model, new FewBatches(this.#options.train, 1000), {
@@ -353,7 +355,6 @@ export class Run implements AsyncIterable<TrainEvent> {
         ...(precision ? { precision } : {}),
       });
     if (dir) await saveSafetensors(join(dir, bestFile), model.stateDict());
-    for (const t of this.#bestWeights?.values() ?? []) t.dispose();
   }
 
   /** Copies the state now and writes it while training goes on; one write at a time. */
@@ -370,7 +371,8 @@ export class Run implements AsyncIterable<TrainEvent> {
       lrScale: this.#rate.scales,
       stopReason: interrupted(this.#stopReason) ? null : (this.#stopReason ?? null),
     };
-    const tensors: Record<string, StateDict> = this.#bestWeights ? { [bestFile]: this.#bestWeights } : {};
+    const { kept } = this.#bestWeights;
+    const tensors: Record<string, StateDict> = kept ? { [bestFile]: kept } : {};
     const metric = earlyStopping?.metric ?? 'val/loss';
     const value = this.#evaluated.step === step ? this.#evaluated.metrics[metric] : undefined;
     const options = {
@@ -381,7 +383,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     await this.#writing;
     this.#writing = write();
     this.#writing.then(
-      (c) => this.#events.push({ type: 'checkpoint', step: c.step, path: c.path }),
+      (c) => this.#telling.event({ type: 'checkpoint', step: c.step, path: c.path }),
       () => {}, // awaited before the next checkpoint and at the end
     );
   }
@@ -392,7 +394,10 @@ export class Run implements AsyncIterable<TrainEvent> {
       this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
     if (restored) await this.#restore(restored, dir as string);
     else if (dir) await setAside(dir, [checkpoints, historyFile, evalFolder]);
-    this.#journal.begin(this.#attempt, this.#stepper.cursor.step, this.#options, this.totalSteps);
+    const { step } = this.#stepper.cursor;
+    this.#journal.begin(this.#attempt, step, this.#options, this.totalSteps);
+    this.#telling.begin(this.#attempt, step, this.totalSteps);
+    if (dir) await this.#live.listen(dir, this.#attempt);
   }
 
   async #restore({ extra, tensors }: Restored, dir: string): Promise<void> {
@@ -411,7 +416,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#best = saved.best ?? undefined;
     this.#evaluated = saved.evaluated;
     this.#checkpointed = this.#stepper.cursor.step;
-    this.#bestWeights = await tensors(bestFile);
+    this.#bestWeights.take(await tensors(bestFile));
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
     this.#rate.scale({ ...saved.lrScale, batch: this.#scaling?.factor ?? 1 }); // the batch may be another now
   }

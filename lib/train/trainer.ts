@@ -23,6 +23,7 @@ import { type FindLearningRateOptions, findLearningRate } from './lr-finder.ts';
 import { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 import { Run } from './run.ts';
 import { checkParts } from './stepper.ts';
+import { checkLogger, type Logger } from './telling.ts';
 
 /** From a model's output and the batch to the loss. */
 export type TrainerLoss = (output: Tensor, batch: TensorBatch) => Loss;
@@ -82,6 +83,8 @@ export interface TrainerOptions {
   detectAnomaly?: boolean;
   hooks?: readonly Hook[];
   sinks?: readonly Sink[];
+  /** Hears of the run as pino would: steps at debug, evaluations, checkpoints and control at info, skipped steps and notices at warn. Default: silence. */
+  logger?: Logger;
   /** A bar on this stream, process.stderr for example. Default: nothing is printed. */
   progress?: ProgressStream | ProgressBar;
   checkpoint?: {
@@ -116,6 +119,7 @@ const known = [
   'detectAnomaly',
   'hooks',
   'sinks',
+  'logger',
   'progress',
   'checkpoint',
 ] as const satisfies readonly (keyof TrainerOptions)[];
@@ -199,6 +203,7 @@ export class Trainer {
       throw new ConfigError(
         `Trainer: progress must be a stream such as process.stderr, or a ProgressBar, got ${describe(progress)}`,
       );
+    if (options.logger !== undefined) checkLogger('Trainer', options.logger);
     if (options.dir !== undefined) checkText('Trainer', 'dir', options.dir);
     checkList('Trainer', 'sinks', options.sinks ?? []);
     checkHooks(checkList('Trainer', 'hooks', options.hooks ?? []));

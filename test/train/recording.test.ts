@@ -80,6 +80,7 @@ test('how far updates moved the weights: the norm of their change over their nor
     if (updateRatio !== undefined) expect(updateRatio / moved).toBeCloseTo(1, 5);
   }
   expect(told.map((r) => r !== undefined)).toEqual([true, true, true, false, false, true, false]);
+});
 
 test('configuration and environment: plain, bounded, without secrets', async () => {
   const dir = temporary();
