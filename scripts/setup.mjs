@@ -12,7 +12,8 @@ const needs = [
   { what: 'C++ compiler', package: 'g++', found: () => onPath(process.env.CXX ?? 'c++') || onPath('g++') || onPath('clang++') },
   { what: 'CMake', package: 'cmake', found: () => onPath('cmake') },
   { what: 'make or ninja', package: 'make', found: () => onPath('make') || onPath('ninja') },
-  { what: 'oneDNN', package: 'libdnnl-dev', found: hasOneDnn },
+  { what: 'oneDNN', package: 'libdnnl-dev', found: () => hasHeader('dnnl.hpp') },
+  { what: 'Gloo', package: 'libgloo-dev', found: () => hasHeader('gloo/config.h') },
 ];
 
 /** Programs that tests use, each with its Debian packages. Where they cannot be had, those tests are skipped, by name. */
@@ -33,15 +34,14 @@ function onPath(program) {
   });
 }
 
-/** oneDNN's header, where compilers look and under the roots given to CMake in its own way. */
-function hasOneDnn() {
-  const roots = ['/usr', '/usr/local', ...(process.env.CMAKE_PREFIX_PATH ?? '').split(':').filter(Boolean)];
-  return (
-    roots.some((dir) => existsSync(join(dir, 'include', 'dnnl.hpp'))) || ['CPATH', 'CPLUS_INCLUDE_PATH'].some(inPathVariable)
+/** A library's header, where compilers look and under the roots given to CMake in its own way. */
+function hasHeader(name) {
+  const roots = ['/usr', '/usr/local', ...(process.env.CMAKE_PREFIX_PATH ?? '').split(':').filter(Boolean)].map((r) =>
+    join(r, 'include'),
   );
+  const more = ['CPATH', 'CPLUS_INCLUDE_PATH'].flatMap((variable) => (process.env[variable] ?? '').split(':').filter(Boolean));
+  return [...roots, ...more].some((dir) => existsSync(join(dir, name)));
 }
-
-const inPathVariable = (name) => (process.env[name] ?? '').split(':').some((dir) => dir && existsSync(join(dir, 'dnnl.hpp')));
 
 export async function systemLibraries() {
   const missing = needs.filter((need) => !need.found());

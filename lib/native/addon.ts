@@ -37,6 +37,17 @@ export interface NativeAddon {
   endProfile(device: number, stream: number, ticket: number): void;
   readProfile(device: number, stream: number): StreamProfile;
   abandon(): void;
+  /** Opens the library that carries collectives out; throws with the dynamic linker's words. */
+  openCollectives(path: string): void;
+  openGroup(rank: number, size: number, host: string, timeoutMs: number): number;
+  /** The index-th entry that this rank tells the others: key, a zero, value. Empty while there is none. */
+  groupTold(group: number, index: number): Buffer;
+  /** The key that the group waits for; empty where it waits for none. */
+  groupWanted(group: number): string;
+  groupGive(group: number, key: string, value: Buffer): void;
+  /** True when connected, false while connecting, or what went wrong. */
+  groupState(group: number): boolean | string;
+  closeGroup(group: number): void;
 }
 
 /** Bytes in use by tensors, kept for reuse, the most ever in use, and the bound; `handles`: storages and lists alive. */

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "binding/binding.h"
+#include "comm/groups.h"
 
 namespace anneal {
 namespace {
@@ -23,6 +24,7 @@ std::vector<Binding*>& bindings() {
 
 void atProcessExit() {
   std::lock_guard lock(guard());
+  comm::abortAll();
   for (Binding* b : bindings()) b->environment().abandon();
 }
 

@@ -2,6 +2,7 @@
 
 #include "binding/errors.h"
 #include "binding/settlement.h"
+#include "comm/groups.h"
 
 namespace anneal {
 
@@ -42,6 +43,13 @@ Binding::Binding(Napi::Env env, Napi::Object exports) : environment_(std::make_u
   method("endProfile", &Binding::endProfile);
   method("readProfile", &Binding::readProfile);
   method("abandon", &Binding::abandon);
+  method("openCollectives", &Binding::openCollectives);
+  method("openGroup", &Binding::openGroup);
+  method("groupTold", &Binding::groupTold);
+  method("groupWanted", &Binding::groupWanted);
+  method("groupGive", &Binding::groupGive);
+  method("groupState", &Binding::groupState);
+  method("closeGroup", &Binding::closeGroup);
   method("augment", &Binding::augment);
   method("mixup", &Binding::mixup);
   method("cutmix", &Binding::cutmix);
@@ -132,6 +140,7 @@ Napi::Value Binding::list(const Napi::CallbackInfo& info) {
 
 /** Stops the streams for good. JavaScript calls it on 'exit': a C exit handler would come after destructors of oneDNN that kernels still need. */
 Napi::Value Binding::abandon(const Napi::CallbackInfo& info) {
+  comm::abortAll();
   environment_->abandon();
   return info.Env().Undefined();
 }

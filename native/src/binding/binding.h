@@ -51,6 +51,13 @@ class Binding {
   Napi::Value recordEvent(const Napi::CallbackInfo& info);
   Napi::Value waitEvent(const Napi::CallbackInfo& info);
   Napi::Value abandon(const Napi::CallbackInfo& info);
+  Napi::Value openCollectives(const Napi::CallbackInfo& info);
+  Napi::Value openGroup(const Napi::CallbackInfo& info);
+  Napi::Value groupTold(const Napi::CallbackInfo& info);
+  Napi::Value groupWanted(const Napi::CallbackInfo& info);
+  Napi::Value groupGive(const Napi::CallbackInfo& info);
+  Napi::Value groupState(const Napi::CallbackInfo& info);
+  Napi::Value closeGroup(const Napi::CallbackInfo& info);
   Napi::Value augment(const Napi::CallbackInfo& info);
   Napi::Value mixup(const Napi::CallbackInfo& info);
   Napi::Value cutmix(const Napi::CallbackInfo& info);

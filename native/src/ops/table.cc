@@ -2,6 +2,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "comm/groups.h"
 #include "core/environment.h"
 #include "core/executor.h"
 #include "cuda/register.h"
@@ -59,6 +60,7 @@ constexpr Row rows[] = {
     {"conv", "conv2d conv2d.gradInput conv2d.gradWeight relu.gradSum"},
     {"pool", "maxPool2d maxPool2d.grad avgPool2d avgPool2d.grad"},
     {"recurrent", "lstmStep lstmStep.grad gruStep gruStep.grad rnnStep rnnStep.grad"},
+    {"collective", "collective"},
     {"bench", "peak"},
     {"random", "randomWords uniform normal randint bernoulli permutation stochasticRound dropout dropout2d fusedBias fusedBias.grad"},
     {"optim", "stepBegin stepEnd lossScale gradNorm gradScale sgd adam rmsprop adagrad lion lamb muonMomentum muon average"},
@@ -99,6 +101,7 @@ const OpTable& table() {
     registerVariant(*t, cpuFeatures().isa);
     cpu::registerOneDnn(*t);
     cuda::registerKernels(*t);
+    t->cpu("collective", comm::collective);
     return t;
   }();
   return *made;

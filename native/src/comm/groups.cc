@@ -1,0 +1,126 @@
+#include "comm/groups.h"
+
+#include <dlfcn.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+
+namespace anneal::comm {
+namespace {
+
+struct Group {
+  const Module* module;
+  void* mesh;
+  bool closed = false;
+  Group(const Module* m, void* p) : module(m), mesh(p) {}
+  ~Group() { module->close(mesh); }
+};
+
+/** Leaked, like all that belongs to the process: a stream may still run while static destructors do. */
+struct Groups {
+  std::mutex lock;
+  const Module* module = nullptr;
+  std::map<int, std::shared_ptr<Group>> all;
+  int last = 0;
+};
+Groups& groups() {
+  static auto* made = new Groups;
+  return *made;
+}
+
+std::shared_ptr<Group> find(int id) {
+  Groups& g = groups();
+  std::lock_guard hold(g.lock);
+  const auto it = g.all.find(id);
+  return it == g.all.end() ? nullptr : it->second;
+}
+std::shared_ptr<Group> need(int id) {
+  auto group = find(id);
+  if (!group) throw std::runtime_error("no such process group");
+  return group;
+}
+
+}  // namespace
+
+void openModule(const std::string& path) {
+  Groups& g = groups();
+  std::lock_guard hold(g.lock);
+  if (g.module) return;
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  if (!library) throw std::runtime_error(dlerror());
+  const auto get = reinterpret_cast<const Module* (*)()>(dlsym(library, "annealCollectives"));
+  const Module* module = get ? get() : nullptr;
+  if (!module || module->version != kModuleVersion) throw std::runtime_error(path + ": not of this version of the addon");
+  g.module = module;
+}
+
+int openGroup(int rank, int size, const std::string& host, int64_t timeoutMs) {
+  Groups& g = groups();
+  std::lock_guard hold(g.lock);
+  if (!g.module) throw std::runtime_error("no module of collectives is open");
+  char message[kMessage] = {};
+  void* mesh = g.module->open(rank, size, host.c_str(), timeoutMs, message);
+  if (!mesh) throw std::runtime_error(message);
+  g.all[++g.last] = std::make_shared<Group>(g.module, mesh);
+  return g.last;
+}
+
+std::string toldBy(int id, int index) {
+  const auto group = need(id);
+  std::string entry(1 << 16, '\0');
+  entry.resize(static_cast<size_t>(group->module->told(group->mesh, index, entry.data(), static_cast<int>(entry.size()))));
+  return entry;
+}
+
+std::string wantedBy(int id) {
+  const auto group = need(id);
+  char key[kMessage];
+  return group->module->wanted(group->mesh, key, kMessage) ? key : "";
+}
+
+void give(int id, const std::string& key, const std::string& value) {
+  const auto group = need(id);
+  group->module->give(group->mesh, key.c_str(), value.data(), static_cast<int>(value.size()));
+}
+
+State stateOf(int id, std::string& message) {
+  const auto group = need(id);
+  char text[kMessage] = {};
+  const State state = group->module->state(group->mesh, text);
+  message = text;
+  return state;
+}
+
+void closeGroup(int id) {
+  std::shared_ptr<Group> group;
+  {
+    Groups& g = groups();
+    std::lock_guard hold(g.lock);
+    const auto it = g.all.find(id);
+    if (it == g.all.end()) return;
+    group = std::move(it->second);
+    g.all.erase(it);
+  }
+  group->module->abort(group->mesh);
+}
+
+void abortAll() {
+  Groups& g = groups();
+  std::lock_guard hold(g.lock);
+  for (auto& [id, group] : g.all) group->module->abort(group->mesh);
+}
+
+void collective(const Call& call) {
+  const auto group = find(static_cast<int>(call.integer(0)));
+  if (!group) fail("collective: the process group is closed");
+  const View in = call.has(0) ? call.in[0] : View{nullptr, 0, DType::f32};
+  const View out = call.hasOut(0) ? call.out[0] : View{nullptr, 0, in.dtype};
+  const Request request{static_cast<Kind>(call.integer(1)), static_cast<Reduce>(call.integer(2)), out.data ? out.dtype : in.dtype, in.data, out.data,
+                        in.n, out.n, static_cast<int32_t>(call.integer(3)), static_cast<uint32_t>(call.integer(4)), call.integer(5)};
+  char message[kMessage] = {};
+  if (!group->module->run(group->mesh, request, message)) fail(std::string("collective: ") + message);
+}
+
+}  // namespace anneal::comm
