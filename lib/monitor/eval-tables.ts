@@ -1,7 +1,7 @@
 // The tables of an evaluation beside a run's log: eval/latest.json and eval/best.json. Written whole, read by the report and the live page.
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DataError } from '../native/errors.ts';
+import { ConfigError, checkText, DataError, describe } from '../native/errors.ts';
 import type { ReliabilityBin } from './metrics/calibration.ts';
 import type { ClassMetrics } from './metrics/confusion.ts';
 import type { DoubtfulSample } from './metrics/samples.ts';
@@ -44,6 +44,9 @@ export const evalFolder = 'eval';
 
 /** The tables of the best evaluation (where early stopping looked for it) or the latest; undefined where there is none, or none that can be read. */
 export async function readEvalTables(dir: string, which: 'best' | 'latest'): Promise<EvalTables | undefined> {
+  checkText('readEvalTables', "the run's folder", dir);
+  if (which !== 'best' && which !== 'latest')
+    throw new ConfigError(`readEvalTables: which must be 'best' or 'latest', got ${describe(which)}.`);
   const path = join(dir, evalFolder, `${which}.json`);
   const text = await readFile(path, 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;

@@ -22,7 +22,6 @@ export {
 } from './history.ts';
 export { JsonLinesSink } from './jsonl.ts';
 export * from './metrics/index.ts';
-export { encodePng, imagePng, type PlanarImage } from './png.ts';
 export {
   ProgressBar,
   type ProgressBarOptions,
@@ -32,4 +31,5 @@ export {
   renderProgress,
   secondsLeft,
 } from './progress.ts';
+export { TensorBoardSink } from './tensorboard/index.ts';
 export { formatDuration, formatNumber, formatRate, sparkline, type TerminalImageOptions, terminalImage } from './text.ts';

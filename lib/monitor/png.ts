@@ -50,7 +50,9 @@ export interface PlanarImage {
  * PNG of an image as models take it, no longer than `longest` pixels at a side: larger ones are thinned out. A NaN is a full first channel, red in colour.
  * @throws ShapeError unless there are 1, 3 or 4 channels
  */
-export function imagePng({ data, shape: [channels, height, width], bytes }: PlanarImage, longest = Infinity): Buffer {
+export function imagePng(image: PlanarImage, longest = Infinity): Buffer {
+  const { data, shape, bytes } = image;
+  const [channels, height, width] = shape;
   if (![1, 3, 4].includes(channels)) throw new ShapeError(`imagePng: an image has 1, 3 or 4 channels, got ${channels}.`);
   if (data.length !== channels * height * width)
     throw new ShapeError(`imagePng: ${data.length} values are no image [${channels}, ${height}, ${width}].`);

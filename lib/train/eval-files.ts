@@ -6,10 +6,10 @@ import {
   type DoubtfulSample,
   type EvalTables,
   evalFolder,
-  imagePng,
   type ShownInput,
   type ShownMistake,
 } from '../monitor/index.ts';
+import { imagePng } from '../monitor/png.ts';
 import { ConfigError, describe } from '../native/errors.ts';
 import type { EvalMetrics } from './events.ts';
 import { evalFigures } from './recording.ts';

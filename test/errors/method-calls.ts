@@ -42,6 +42,7 @@ const model = linear();
 const trained = new Stepper({ model, optimizer: new optim.SGD(model.parameters(), { lr: 0.1 }) });
 const stream = () => new PhiloxStream(1, 'here');
 const earlyStopping = () => new EarlyStopping({});
+const board = () => new monitor.TensorBoardSink(file('board').make() as string);
 const bar = () => new monitor.ProgressBar({ write() {} });
 export const methods: Readonly<Record<string, Method>> = {
   'Tensor.backward': [() => ones([], { requiresGrad: true }).mul(2), maybe(t([]))],
@@ -120,5 +121,9 @@ export const methods: Readonly<Record<string, Method>> = {
   'monitor.ConfusionMatrix.merge': [matrix, only(matrix)],
   'monitor.ConfusionMatrix.at': [matrix, int(0), int(0)],
   'monitor.ProgressBar.update': [bar, object(() => ({ step: 1 })), any(true)],
+  'monitor.TensorBoardSink.scalar': [board, text('a'), anyNum(1), int(1)],
+  'monitor.TensorBoardSink.histogram': [board, text('a'), list(() => [1]), int(1)],
+  'monitor.TensorBoardSink.image': [board, text('a'), needs({ data: list(() => [1]), shape: only(() => [1, 1, 1]) }), int(1)],
+  'monitor.TensorBoardSink.text': [board, text('a'), text('b'), int(1)],
   'monitor.RateMeter.add': [() => new monitor.RateMeter(), anyNum(1), maybe(anyNum(2))],
 };

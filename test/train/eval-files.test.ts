@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { data, losses, monitor, nn, optim, Trainer, type TrainerOptions } from '../../lib/index.ts';
+import { encodePng, imagePng } from '../../lib/monitor/png.ts';
 import { normals, temporary } from './helpers.ts';
 
 const [n, side] = [40, 5];
@@ -95,22 +96,22 @@ describe('eval/latest.json', () => {
 
 describe('pictures', () => {
   test('are made of floats, bytes and colours, thinned out where they are large', () => {
-    const rgb = monitor.imagePng({ data: Uint8Array.of(0, 255, 10, 20, 30, 40), shape: [3, 1, 2], bytes: true });
+    const rgb = imagePng({ data: Uint8Array.of(0, 255, 10, 20, 30, 40), shape: [3, 1, 2], bytes: true });
     const line = inflateSync(rgb.subarray(41, 41 + rgb.readUInt32BE(33)));
     expect([...line]).toEqual([0, 0, 10, 30, 255, 20, 40]);
-    const negative = monitor.imagePng({ data: [-1, 0, 1, Number.NaN], shape: [1, 2, 2], bytes: false });
+    const negative = imagePng({ data: [-1, 0, 1, Number.NaN], shape: [1, 2, 2], bytes: false });
     expect([...inflateSync(negative.subarray(41, 41 + negative.readUInt32BE(33)))]).toEqual([0, 0, 128, 0, 255, 255]);
-    const large = monitor.imagePng({ data: new Float32Array(300 * 200), shape: [1, 300, 200], bytes: false }, 100);
+    const large = imagePng({ data: new Float32Array(300 * 200), shape: [1, 300, 200], bytes: false }, 100);
     expect([large.readUInt32BE(16), large.readUInt32BE(20)]).toEqual([67, 100]);
-    expect(() => monitor.imagePng({ data: [1], shape: [2, 1, 1], bytes: true })).toThrow('1, 3 or 4 channels');
-    expect(() => monitor.encodePng(new Uint8Array(3), 2, 2, 1)).toThrow('3 bytes are no picture of 2 x 2');
+    expect(() => imagePng({ data: [1], shape: [2, 1, 1], bytes: true })).toThrow('1, 3 or 4 channels');
+    expect(() => encodePng(new Uint8Array(3), 2, 2, 1)).toThrow('3 bytes are no picture of 2 x 2');
   });
   test('are read by others as they were', async () => {
     const { default: sharp } = await import('sharp');
     const bytes = Uint8Array.from({ length: 7 * 3 * 4 }, (_, i) => (i * 37) % 256);
     for (const channels of [1, 3, 4] as const) {
       const part = bytes.subarray(0, 7 * 3 * channels);
-      const png = monitor.encodePng(part, 7, 3, channels);
+      const png = encodePng(part, 7, 3, channels);
       const { data: raw, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true });
       expect([info.width, info.height]).toEqual([7, 3]);
       const grey = channels === 1 && info.channels === 3 ? raw.filter((_, i) => i % 3 === 0) : raw;

@@ -1,0 +1,1 @@
+export { TensorBoardSink } from './sink.ts';
