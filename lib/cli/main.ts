@@ -5,6 +5,8 @@ import { AnnealError } from '../native/errors.ts';
 import { control } from './control.ts';
 import { doctor } from './doctor.ts';
 import { lrFind } from './lr-find.ts';
+import { report } from './report.ts';
+import { runs } from './runs.ts';
 
 const program = new Command('anneal').description('Trains neural networks from TypeScript.').showHelpAfterError();
 
@@ -42,6 +44,21 @@ program
   .action(async (run, options) => {
     process.exitCode = await control(run, options);
   });
+
+program
+  .command('report')
+  .description('a run as one HTML page: curves, evaluation, findings, configuration; it needs no network')
+  .argument('<run>', "a run's folder, or its metrics.jsonl")
+  .option('-o, --output <file>', "where to write it (default report.html in the run's folder; - for the terminal)")
+  .action((run, options) => report(run, options));
+
+program
+  .command('runs')
+  .description('lists runs with their state and best figures, or compares two')
+  .argument('[folder]', 'the folder that holds them', 'runs')
+  .option('--compare <runs...>', 'two runs: what they were told differently, and what came of it')
+  .option('--json', 'for programs')
+  .action((folder, options) => runs(folder, options));
 
 program.parseAsync().catch((error: unknown) => {
   // What we say ourselves needs no stack.

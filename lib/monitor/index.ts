@@ -31,5 +31,7 @@ export {
   renderProgress,
   secondsLeft,
 } from './progress.ts';
+export { type ReportFinding, reportOf } from './report/index.ts';
+export { findRuns, type RunFolder, type RunState, readRun } from './runs/index.ts';
 export { TensorBoardSink } from './tensorboard/index.ts';
 export { formatDuration, formatNumber, formatRate, sparkline, type TerminalImageOptions, terminalImage } from './text.ts';

@@ -42,7 +42,8 @@ const model = linear();
 const trained = new Stepper({ model, optimizer: new optim.SGD(model.parameters(), { lr: 0.1 }) });
 const stream = () => new PhiloxStream(1, 'here');
 const earlyStopping = () => new EarlyStopping({});
-const board = () => new monitor.TensorBoardSink(file('board').make() as string);
+const oneBoard = new monitor.TensorBoardSink(file('board').make() as string);
+const board = () => oneBoard;
 const bar = () => new monitor.ProgressBar({ write() {} });
 export const methods: Readonly<Record<string, Method>> = {
   'Tensor.backward': [() => ones([], { requiresGrad: true }).mul(2), maybe(t([]))],

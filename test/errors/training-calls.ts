@@ -504,6 +504,8 @@ const host: Record<string, readonly Kind[]> = {
   'monitor.ConfidentlyWrong': [needs({ classes: count(2), keep: maybe(count(3)) })],
   'monitor.JsonLinesSink': [file('log.jsonl')],
   'monitor.TensorBoardSink': [file('tensorboard'), options({ now: fn(() => 1) })],
+  'monitor.reportOf': [file('none'), maybe(fn(() => []))],
+  ...each('monitor.readRun monitor.findRuns', [file('none')]),
   'monitor.readEvalTables': [file('run'), word('latest')],
   'monitor.Perplexity': [],
   'monitor.RankingMetrics': [options({ classes: count(2), ignoreIndex: int(0) })],

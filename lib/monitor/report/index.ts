@@ -1,0 +1,1 @@
+export { type ReportFinding, renderReport, reportOf } from './report.ts';
