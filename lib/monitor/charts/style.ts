@@ -17,7 +17,7 @@ pre { white-space: pre-wrap; margin: 0; }
 .skip { position: absolute; left: -99rem; } .skip:focus { position: static; }
 .grid { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 .panel { background: var(--panel); border: 1px solid var(--rule); border-radius: .4rem; padding: .75rem; min-width: 0; break-inside: avoid; }
-.facts { display: grid; gap: .5rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); margin: 1rem 0; }
+.facts { display: grid; gap: .5rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr)); margin: 1rem 0; }
 .facts dt { color: var(--quiet); font-size: .85rem; } .facts dd { margin: 0; font-size: 1.1rem; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } caption { text-align: left; color: var(--quiet); padding-bottom: .25rem; }

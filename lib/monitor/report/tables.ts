@@ -13,7 +13,8 @@ const percent = (v: number): string => (Number.isFinite(v) ? `${(100 * v).toFixe
 const figure = (v: unknown): string => (typeof v === 'number' ? formatNumber(v) : '–');
 const list = <T>(v: readonly T[] | undefined): readonly T[] => (Array.isArray(v) ? v : []);
 
-const panel = (title: string, content: Markup): Markup => html`<section class="panel"><h3>${title}</h3>${content}</section>`;
+const panel = (title: string, content: Markup, more = ''): Markup =>
+  html`<section class="panel ${more}"><h3>${title}</h3>${content}</section>`;
 const scroll = (name: string, content: Markup): Markup =>
   html`<div class="scroll" tabindex="0" role="region" aria-label="${name}">${content}</div>`;
 
@@ -36,7 +37,7 @@ function confusion({ confusion: counts, labels }: EvalTables): Markup {
   };
   const head = html`<tr><th class="text" scope="col">true \\ predicted</th>${counts.map((_, i) => html`<th scope="col">${name(i)}</th>`)}</tr>`;
   const table = html`<table class="matrix"><caption>Shaded by the share of the true class; the diagonal is right.</caption><thead>${head}</thead><tbody>${counts.map(row)}</tbody></table>`;
-  return panel('Confusion matrix', scroll('Confusion matrix', table));
+  return panel('Confusion matrix', scroll('Confusion matrix', table), counts.length > 6 ? 'wide' : '');
 }
 
 function pairs({ mostConfused }: EvalTables): Markup {
@@ -122,7 +123,7 @@ export function evaluationOf(tables: EvalTables | undefined, which: string): Mar
 
 /** Cells of a matrix darken by tenths, their text stays as it is; pictures are shown enlarged, as pixels. */
 export const tableStyle = `${Array.from({ length: shades }, (_, i) => `.s${i + 1} { background: rgba(var(--heat), ${((i + 1) * 0.035).toFixed(3)}); }`).join(' ')}
-.matrix td { text-align: center; min-width: 2.2rem; } .matrix .right { font-weight: 700; outline: 1px solid var(--quiet); outline-offset: -1px; }
+.matrix td { text-align: center; min-width: 2.2rem; white-space: nowrap; overflow-wrap: normal; } .matrix th { overflow-wrap: normal; } .wide { grid-column: 1 / -1; } .matrix .right { font-weight: 700; outline: 1px solid var(--quiet); outline-offset: -1px; }
 .diagram { width: 100%; max-width: 22rem; } .diagram text { fill: var(--quiet); font-size: 11px; } .diagram .bar { fill: var(--c0); } .diagram .frame { fill: none; stroke: var(--rule); }
 .diagram .ideal { stroke: var(--text); stroke-dasharray: 4 3; stroke-width: 1.5; }
 .mistakes { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); }
