@@ -86,5 +86,5 @@ test('report: into the run’s folder, into a file, to the terminal', async () =
   expect(elsewhere.out.trim()).toMatch(/page\.html$/);
   expect(existsSync(join(folder, 'page.html'))).toBe(true);
   expect(terminal.out).toMatch(/^<!doctype html>[\s\S]*<\/html>\n$/);
-  expect([none.code, none.err]).toEqual([1, expect.stringMatching(/^there is no .*none\. Give a run's folder/)]);
+  expect([none.code, none.err]).toEqual([1, expect.stringMatching(/none: there is no such run\. Give a run's folder/)]);
 });

@@ -11,7 +11,7 @@ import {
   inlineScript,
   jsonForScript,
 } from '../../lib/monitor/charts/index.ts';
-import { decimate, formatNumber, lowerBound, smooth } from '../../lib/monitor/charts/page.mjs';
+import { decimate, formatBytes, formatNumber, formatTick, lowerBound, smooth } from '../../lib/monitor/charts/page.mjs';
 import * as terminal from '../../lib/monitor/text.ts';
 
 describe('text in a page', () => {
@@ -112,5 +112,26 @@ describe('curves', () => {
   });
   test.each([0, 0.5, 1e-5, 123456, 1e7, Number.NaN, -2])('%d reads as in the terminal', (v) => {
     expect(formatNumber(v)).toBe(terminal.formatNumber(v));
+  });
+  test('beside an axis numbers are short; bytes have their unit', () => {
+    expect([0, 0.003, 2, 0.25, 1500, 2e-4, 1.5e-7, 1e6, -3].map(formatTick)).toEqual([
+      '0',
+      '0.003',
+      '2',
+      '0.25',
+      '1500',
+      '2e-4',
+      '1.5e-7',
+      '1e+6',
+      '-3',
+    ]);
+    expect([0, 1023, 1024, 1.5 * 2 ** 20, 3 * 2 ** 40, null].map(formatBytes)).toEqual([
+      '0 B',
+      '1020 B',
+      '1 KB',
+      '1.5 MB',
+      '3 TB',
+      '',
+    ]);
   });
 });

@@ -112,7 +112,7 @@ test('runs are found in folders of folders, by name; what they hold is not looke
   expect(found.map((f) => f.slice(folder.length + 6))).toEqual(['deep/er/r', 'r9', 'r10']);
   await expect(monitor.findRuns(join(folder, 'none'))).rejects.toThrow(/cannot be read.*Give the folder that holds runs/);
   await expect(monitor.readRun(join(folder, 'many'))).rejects.toThrow(/holds no metrics.jsonl/);
-  await expect(monitor.readRun(join(folder, 'none'))).rejects.toThrow(/there is no /);
+  await expect(monitor.readRun(join(folder, 'none'))).rejects.toThrow(/none: there is no such run/);
 });
 
 describe('a killed run', () => {

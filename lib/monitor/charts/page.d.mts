@@ -39,6 +39,7 @@ export interface Chart {
 }
 
 export function formatNumber(v: number | null): string;
+export function formatTick(v: number): string;
 export function formatBytes(v: number | null): string;
 export function lowerBound(list: ArrayLike<number>, v: number): number;
 export function decimate(x: Values, curves: readonly Values[], from: number, to: number, buckets: number): (number | null)[][];

@@ -10,6 +10,13 @@ export function formatNumber(v) {
   return size >= 1000 ? v.toFixed(0) : v.toPrecision(4);
 }
 
+/** A number beside an axis, as short as it can be. */
+export function formatTick(v) {
+  const size = Math.abs(v);
+  if (v !== 0 && (size < 1e-3 || size >= 1e6)) return v.toExponential(1).replace('.0e', 'e');
+  return String(+v.toPrecision(4));
+}
+
 /** Bytes of 1024 each step. */
 export function formatBytes(v) {
   if (v === null || v === undefined || !Number.isFinite(v)) return formatNumber(v);
@@ -141,7 +148,14 @@ class Chart {
         width: Math.max(200, this.element.clientWidth),
         height,
         scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
-        axes: [axis, { ...axis, size: 64, values: (_, vs) => vs.map((v) => (v === null ? '' : format(v))) }],
+        axes: [
+          axis,
+          {
+            ...axis,
+            size: 64,
+            values: (_, vs) => vs.map((v) => (v === null ? '' : format === formatNumber ? formatTick(v) : format(v))),
+          },
+        ],
         series: [{ label: this.options.xName ?? 'step', value: (_, v) => (v === null ? '' : String(v)) }, ...series],
         cursor: {
           drag: { x: true, y: false, setScale: false },

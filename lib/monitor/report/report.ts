@@ -1,4 +1,4 @@
-import { checkFunction } from '../../native/errors.ts';
+import { checkFunction, checkText } from '../../native/errors.ts';
 import { asGlobal, chartAssets, contentPolicy, pageScript, scriptText } from '../charts/assets.ts';
 import { html, jsonForScript, type Markup } from '../charts/html.ts';
 import { type EvalTables, readEvalTables } from '../eval-tables.ts';
@@ -135,6 +135,7 @@ export function renderReport(
 
 /** Reads a run and renders its report; see `renderReport`. Tables that cannot be read are left out. */
 export async function reportOf(path: string, findings?: (run: RunFolder) => readonly ReportFinding[]): Promise<string> {
+  checkText('reportOf', 'the run', path);
   if (findings !== undefined && findings !== null)
     checkFunction('reportOf', 'findings', findings, '(run) => diagnose(run.history.records)');
   const run = await readRun(path);
