@@ -1,4 +1,4 @@
-/** Every ```ts block of docs/library.md and docs/techniques type-checks under the project's rules and runs; a line that ends in `// prints X` prints X. */
+/** Every ```ts block of docs/library.md, docs/monitoring.md and docs/techniques type-checks under the project's rules and runs; a line that ends in `// prints X` prints X. */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -12,6 +12,7 @@ const folder = join(root, 'build', `snippets-${process.pid}`);
 const techniques = join(root, 'docs/techniques');
 const pages = [
   join(root, 'docs/library.md'),
+  join(root, 'docs/monitoring.md'),
   ...(existsSync(techniques) ? readdirSync(techniques) : [])
     .filter((name) => name.endsWith('.md'))
     .map((name) => join(techniques, name)),

@@ -47,5 +47,9 @@ describe('the package', { timeout: 120_000 }, () => {
 
   test('its command', async () => {
     expect(await node('dist/anneal.cjs', '--help')).toMatch(/doctor[\s\S]*lr-find/);
+    const dir = mkdtempSync(join(tmpdir(), 'anneal-package-'));
+    onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+    writeFileSync(join(dir, 'metrics.jsonl'), '{"attempt":1,"step":1,"type":"step","loss":0.5}\n');
+    expect(await node('dist/anneal.cjs', 'report', dir, '-o', '-')).toMatch(/uPlot[\s\S]*reportPage\.start\(\)[\s\S]*<\/html>$/);
   });
 });
