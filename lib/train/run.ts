@@ -338,6 +338,7 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** A checkpoint of this step, written behind training. */
   async #writeNow(): Promise<{ written: Promise<Checkpoint> }> {
+    if (!this.#writing) this.#checkpointed = -1; // none of this attempt yet
     await this.#checkpoint();
     return { written: this.#writing as Promise<Checkpoint> };
   }
