@@ -21,6 +21,8 @@ const entries = {
 const pages = {
   'charts-page.mjs': 'lib/monitor/charts/page.mjs',
   'report-page.mjs': 'lib/monitor/report/page.mjs',
+  'watch-curves.mjs': 'lib/monitor/watch/curves.mjs',
+  'watch-page.mjs': 'lib/monitor/watch/page.mjs',
 };
 
 const shared = {

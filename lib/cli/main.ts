@@ -7,6 +7,7 @@ import { doctor } from './doctor.ts';
 import { lrFind } from './lr-find.ts';
 import { report } from './report.ts';
 import { runs } from './runs.ts';
+import { watch } from './watch.ts';
 
 const program = new Command('anneal').description('Trains neural networks from TypeScript.').showHelpAfterError();
 
@@ -59,6 +60,15 @@ program
   .option('--compare <runs...>', 'two runs: what they were told differently, and what came of it')
   .option('--json', 'for programs')
   .action((folder, options) => runs(folder, options));
+
+program
+  .command('watch')
+  .description('a live page of runs: curves, findings, evaluations, and buttons that steer; and /metrics for Prometheus')
+  .argument('[folder]', 'a run, or a folder that holds some', 'runs')
+  .option('--port <number>', 'where it listens; 0: any (default 6007)')
+  .option('--host <address>', 'listens on this address too, not on this machine alone; a token is then needed')
+  .option('--token', 'asks for a token on this machine, too: other users of it may not look or steer')
+  .action((folder, options) => watch(folder, options));
 
 program.parseAsync().catch((error: unknown) => {
   // What we say ourselves needs no stack.

@@ -50,7 +50,7 @@ function loaderFacts(loader: object): Plain {
 
 /** The options of trainer and fit. */
 export function configurationOf(trainer: TrainerOptions, fit: FitOptions): Plain {
-  const { model, optimizer, sinks: _, progress: __, dir: ___, hooks = [], ...rest } = trainer;
+  const { model, optimizer, sinks: _, progress: __, dir: ___, logger: _logger, hooks = [], ...rest } = trainer;
   const { train, validation, signal: ____, ...course } = fit;
   return {
     model: cut(String(model), 8000),

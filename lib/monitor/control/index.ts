@@ -1,9 +1,2 @@
-export { type AskOptions, askRun, lifeOf, listenerOf, type RunLife, whoAmI } from './ask.ts';
-export {
-  type ControlAnswer,
-  type ControlKind,
-  type ControlRequest,
-  type ControlResult,
-  checkRequest,
-  controlKinds,
-} from './protocol.ts';
+export { type AskOptions, askRun, lifeOf, type RunLife } from './ask.ts';
+export type { ControlAnswer, ControlKind, ControlRequest, ControlResult } from './protocol.ts';

@@ -1,0 +1,70 @@
+// The curves of the live page: stands before page.mjs in the same script, and imports nothing. Types are in curves.d.mts.
+
+/** Numbers that grow at their end; `view` is what is there, without a copy. */
+export class Column {
+  constructor() {
+    this.data = new Float64Array(1024);
+    this.length = 0;
+  }
+  push(more) {
+    const length = this.length + more.length;
+    if (length > this.data.length) {
+      const larger = new Float64Array(Math.max(length, 2 * this.data.length));
+      larger.set(this.view);
+      this.data = larger;
+    }
+    this.data.set(more, this.length);
+    this.length = length;
+  }
+  get view() {
+    return this.data.subarray(0, this.length);
+  }
+}
+
+/** What /api/series gives: of each curve its length, steps and values. */
+export function parseSeries(numbers) {
+  const curves = [];
+  for (let at = 0; at < numbers.length; ) {
+    const n = numbers[at++];
+    curves.push({ steps: numbers.subarray(at, at + n), values: numbers.subarray(at + n, at + 2 * n) });
+    at += 2 * n;
+  }
+  return curves;
+}
+
+/** Curves with steps of their own over the union of them: NaN where a curve has no value. Of several at one step the last counts. */
+export function overlay(curves) {
+  const size = curves.reduce((sum, c) => sum + c.steps.length, 0);
+  const x = new Float64Array(size);
+  const columns = curves.map(() => new Float64Array(size).fill(Number.NaN));
+  const at = curves.map(() => 0);
+  let n = 0;
+  for (;;) {
+    let step = Infinity;
+    for (let i = 0; i < curves.length; i++) if (at[i] < curves[i].steps.length) step = Math.min(step, curves[i].steps[at[i]]);
+    if (step === Infinity) break;
+    x[n] = step;
+    for (let i = 0; i < curves.length; i++) {
+      const { steps, values } = curves[i];
+      for (; at[i] < steps.length && steps[at[i]] <= step; at[i]++) columns[i][n] = values[at[i]];
+    }
+    n++;
+  }
+  return { x: x.subarray(0, n), columns: columns.map((c) => c.subarray(0, n)) };
+}
+
+/** The charts for metrics of these names, the most telling first; each metric stands in one of them. */
+export function plan(names) {
+  const hidden = new Set(['epoch', 'samples', 'plannedLr', 'clippedGradNorm', 'peakMemory', 'val/samples', 'updates']);
+  const fixed = [
+    ['Loss', ['loss', 'val/loss']],
+    ['Accuracy', ['val/accuracy']],
+    ['Learning rate', ['lr']],
+    ['Gradient norm', ['gradNorm']],
+    ['Samples per second', ['samplesPerSecond']],
+    ['Tensor memory', ['memory']],
+  ];
+  const known = new Set(fixed.flatMap(([, metrics]) => metrics));
+  const rest = [...names].filter((n) => !known.has(n) && !hidden.has(n)).sort();
+  return [...fixed, ...rest.map((n) => [n, [n]])].filter(([, metrics]) => metrics.some((m) => names.has(m)));
+}
