@@ -34,23 +34,31 @@ export function parseSeries(numbers) {
 
 /** Curves with steps of their own over the union of them: NaN where a curve has no value. Of several at one step the last counts. */
 export function overlay(curves) {
-  const size = curves.reduce((sum, c) => sum + c.steps.length, 0);
+  if (curves.length === 1 && rises(curves[0].steps)) return { x: curves[0].steps, columns: [curves[0].values] };
+  const steps = curves.map((c) => c.steps);
+  const size = steps.reduce((sum, s) => sum + s.length, 0);
   const x = new Float64Array(size);
   const columns = curves.map(() => new Float64Array(size).fill(Number.NaN));
-  const at = curves.map(() => 0);
+  const at = new Int32Array(curves.length);
   let n = 0;
   for (;;) {
     let step = Infinity;
-    for (let i = 0; i < curves.length; i++) if (at[i] < curves[i].steps.length) step = Math.min(step, curves[i].steps[at[i]]);
+    for (let i = 0; i < at.length; i++) {
+      const next = steps[i][at[i]]; // undefined at the end is not smaller
+      if (next < step) step = next;
+    }
     if (step === Infinity) break;
     x[n] = step;
-    for (let i = 0; i < curves.length; i++) {
-      const { steps, values } = curves[i];
-      for (; at[i] < steps.length && steps[at[i]] <= step; at[i]++) columns[i][n] = values[at[i]];
-    }
+    for (let i = 0; i < at.length; i++)
+      for (const s = steps[i]; s[at[i]] <= step; at[i]++) columns[i][n] = curves[i].values[at[i]];
     n++;
   }
   return { x: x.subarray(0, n), columns: columns.map((c) => c.subarray(0, n)) };
+}
+
+function rises(steps) {
+  for (let i = 1; i < steps.length; i++) if (!(steps[i] > steps[i - 1])) return false;
+  return true;
 }
 
 /** The charts for metrics of these names, the most telling first; each metric stands in one of them. */

@@ -110,10 +110,12 @@ class Page {
     this.waiting ??= setTimeout(
       () => {
         this.waiting = undefined;
-        this.last = performance.now();
+        const begun = performance.now();
         this.show();
+        this.last = performance.now();
+        this.pause = Math.max(drawEvery, 4 * (this.last - begun)); // long runs are drawn less often: the page stays free to answer
       },
-      Math.max(0, drawEvery - (performance.now() - (this.last ?? -Infinity))),
+      Math.max(0, (this.pause ?? 0) - (performance.now() - (this.last ?? 0))),
     );
   }
   get told() {
@@ -181,6 +183,10 @@ class Page {
       titles.add(title);
       this.showChart(title, metrics, shown);
     }
+    // In their order, whenever a metric came; a panel that moves would lose the focus.
+    const order = [...titles].map((title) => this.drawn.get(title).panel);
+    const place = byId('charts');
+    if (order.some((panel, i) => place.children[i] !== panel)) place.append(...order);
     for (const [title, { panel, chart }] of this.drawn) {
       if (titles.has(title)) continue;
       chart.destroy();
@@ -220,9 +226,6 @@ class Page {
     const chart = this.charts.draw(place, { title, x, curves: lines, format, ...this.options });
     const made = { panel, chart, note };
     this.drawn.set(title, made);
-    // In their order, whenever a metric came.
-    const order = plan(new Set([...this.drawn.keys(), ...this.shown.flatMap((r) => [...r.curves.keys()])])).map(([t]) => t);
-    for (const t of order) if (this.drawn.has(t)) byId('charts').append(this.drawn.get(t).panel);
     return made;
   }
   /** NaN and infinities are gaps in a curve; they are marked, and said. */
