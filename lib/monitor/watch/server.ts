@@ -7,6 +7,7 @@ import { askRun, whoAmI } from '../control/ask.ts';
 import { type ControlRequest, checkRequest } from '../control/protocol.ts';
 import { Access, isLoopback } from './access.ts';
 import { EventStreams } from './event-streams.ts';
+import type { LiveRun } from './live-run.ts';
 import { watchPage } from './page.ts';
 import { prometheus, prometheusType } from './prometheus.ts';
 import { Runs } from './runs.ts';
@@ -149,15 +150,17 @@ class RunPages {
     this.#streams.add(response, request.headers['last-event-id']);
   }
 
-  #run(id: unknown) {
+  /** By its id, never by a path; a new one may not have been seen yet. */
+  async #run(id: unknown): Promise<LiveRun> {
+    if (typeof id === 'string' && !this.#runs.get(id)) await this.#runs.refresh();
     const run = typeof id === 'string' ? this.#runs.get(id) : undefined;
     if (!run) throw new HttpError(404, 'there is no such run');
     return run;
   }
 
   /** `run`, `generation`, and for each curve `metric` as NAME:FROM. Float64 numbers: of each curve its length, steps, values. */
-  #series(response: ServerResponse, url: URL): void {
-    const run = this.#run(url.searchParams.get('run'));
+  async #series(response: ServerResponse, url: URL): Promise<void> {
+    const run = await this.#run(url.searchParams.get('run'));
     if (url.searchParams.get('generation') !== run.generation) throw new HttpError(409, 'the curves are others now');
     const asked = url.searchParams.getAll('metric');
     if (asked.length === 0 || asked.length > maxCurves) throw new HttpError(400, `ask for 1 to ${maxCurves} metrics`);
@@ -171,7 +174,7 @@ class RunPages {
 
   async #control(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { run: id, ...asked } = Object(await bodyOf(request)) as Record<string, unknown>;
-    const run = this.#run(id);
+    const run = await this.#run(id);
     try {
       const { request: wish } = checkRequest(asked);
       const by = `${whoAmI()}, live page`;

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { formatRecord } from '../../../lib/monitor/history.ts';
 import { overlay, parseSeries, plan } from '../../../lib/monitor/watch/curves.mjs';
+import type { RunState } from '../../../lib/monitor/watch/live-run.ts';
 import { type RunServer, type ServeOptions, serveRuns } from '../../../lib/monitor/watch/server.ts';
 
 const attempt = (n: number, step = 0) => ({ attempt: n, step, type: 'attempt', time: 1 });
@@ -69,7 +70,7 @@ function ask(
 interface Told {
   id?: string;
   event?: string;
-  data?: never;
+  data?: unknown;
 }
 /** Reads server-sent events; `until` waits for one that fits. */
 async function events(server: RunServer, headers: Record<string, string> = {}) {
@@ -91,9 +92,9 @@ async function events(server: RunServer, headers: Record<string, string> = {}) {
       }
     }
   })().catch(() => {});
-  const until = async (fits: (data: Record<string, never>) => boolean): Promise<Told & { data: never }> => {
+  const until = async (fits: (state: RunState) => boolean): Promise<Told & { data: RunState }> => {
     for (const end = performance.now() + 15_000; performance.now() < end; await delay(10)) {
-      const found = told.findLast((t) => t.event === 'run' && fits(t.data as never));
+      const found = told.findLast((t) => t.event === 'run' && fits(t.data as RunState));
       if (found) return found as never;
     }
     throw new Error(`never: ${fits}; last: ${JSON.stringify(told.at(-1))}`);
@@ -114,13 +115,13 @@ describe('what grows', () => {
     const file = join(dir, 'a/metrics.jsonl');
     const server = await serve(dir);
     const { until, told } = await events(server);
-    const first = (await until((s) => s.step === 2)).data as Record<string, never>;
+    const first = (await until((s) => s.step === 2)).data;
     expect(first).toMatchObject({ id: 'a', life: 'over', totalSteps: 9, about: { model: 'M' }, lengths: { loss: 2, lr: 2 } });
     expect(told.find((t) => t.event === 'runs')?.data).toEqual(['a']);
     appendFileSync(file, text([step(3, { loss: Number.NaN })]) + text([step(4)]).slice(0, 20));
     await until((s) => s.step === 3);
     appendFileSync(file, text([step(4)]).slice(20) + text([{ attempt: 1, step: 4, type: 'eval', 'val/loss': 0.5 }]));
-    const later = (await until((s) => (s.lengths as Record<string, number>)['val/loss'] === 1)).data as Record<string, never>;
+    const later = (await until((s) => s.lengths['val/loss'] === 1)).data;
     expect(later).toMatchObject({ step: 4, damaged: 0, generation: first.generation });
     expect(await series(server, 'a', later.generation, 'loss:0', 'val/loss:0', 'nothing:0')).toEqual([
       [[1, 2, 3, 4], [1, 0.5, Number.NaN, 0.25]],
@@ -137,25 +138,25 @@ describe('what grows', () => {
     const file = join(dir, 'a/metrics.jsonl');
     const server = await serve(dir);
     const { until } = await events(server);
-    const before = (await until((s) => s.step === 3)).data as Record<string, never>;
+    const before = (await until((s) => s.step === 3)).data;
     appendFileSync(file, text([attempt(2, 1), step(2, { attempt: 2, loss: 7 })]));
-    const after = (await until((s) => s.attempt === 2 && s.step === 2)).data as Record<string, never>;
+    const after = (await until((s) => s.attempt === 2 && s.step === 2)).data;
     expect(after.generation).not.toBe(before.generation);
     expect(after.journal).toEqual([]);
     expect(await series(server, 'a', after.generation, 'loss:0')).toEqual([[[1, 2], [1, 7]]]); // biome-ignore format: a table
     // An attempt whose first line was lost supersedes by its first step, as readHistory does.
     appendFileSync(file, text([step(2, { attempt: 3, loss: 8 })]));
-    const third = (await until((s) => s.attempt === 3)).data as Record<string, never>;
+    const third = (await until((s) => s.attempt === 3)).data;
     expect(await series(server, 'a', third.generation, 'loss:0')).toEqual([[[1, 2], [1, 8]]]); // biome-ignore format: a table
     writeFileSync(`${file}.next`, text([attempt(1), step(1, { loss: 5 }), ...[2, 3, 4, 5, 6, 7, 8, 9].map((n) => step(n))]));
     renameSync(`${file}.next`, file);
-    const replaced = (await until((s) => s.step === 9)).data as Record<string, never>;
+    const replaced = (await until((s) => s.step === 9)).data;
     expect(await series(server, 'a', replaced.generation, 'loss:0')).toMatchObject([
       [{ length: 9 }, [5, ...[2, 3, 4, 5, 6, 7, 8, 9].map((n) => 1 / n)]],
     ]);
     truncateSync(file, 0);
     appendFileSync(file, text([attempt(1), step(1, { loss: 4 })]));
-    const short = (await until((s) => s.step === 1)).data as Record<string, never>;
+    const short = (await until((s) => s.step === 1)).data;
     expect(await series(server, 'a', short.generation, 'loss:0')).toEqual([[[1], [4]]]);
   });
 
@@ -171,7 +172,7 @@ describe('what grows', () => {
       join(dir, 'a/metrics.jsonl'),
       text([{ attempt: 1, step: 2, type: 'finding', rule: 'overfitting', resolved: true }]),
     );
-    await until((s) => (s.findings as never[]).length === 0);
+    await until((s) => s.findings.length === 0);
   });
 
   test('who was cut off is told what changed since, and nothing twice', async () => {
@@ -291,7 +292,7 @@ describe('to whom', () => {
     const { told, until } = await events(server);
     const { data } = await until((s) => s.id === 'a');
     expect(told.find((t) => t.event === 'runs')?.data).toEqual(['a', 'deep/er/b']);
-    const { generation } = data as { generation: string };
+    const { generation } = data;
     const names = [
       '../secret',
       'linked',
