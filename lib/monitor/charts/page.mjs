@@ -159,7 +159,8 @@ class Chart {
         series: [{ label: this.options.xName ?? 'step', value: (_, v) => (v === null ? '' : String(v)) }, ...series],
         cursor: {
           drag: { x: true, y: false, setScale: false },
-          sync: { key: this.options.group },
+          // Charts of a group share the cursor. What is dragged is not shared: each would zoom into what the one before has zoomed to already.
+          sync: { key: this.options.group, filters: { pub: (type) => type === 'mousemove' || type === 'mouseleave' } },
           bind: { dblclick: () => () => this.showAll() },
         },
         hooks: { setSelect: [(u) => this.selected(u)], draw: [(u) => this.mark(u)] },
