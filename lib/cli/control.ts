@@ -1,7 +1,8 @@
 /** Changes a run that is under way, through its folder. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { askRun, type ControlRequest, type ControlResult, formatNumber } from '../monitor/index.ts';
+import { askRun, type ControlRequest, type ControlResult } from '../monitor/control/index.ts';
+import { formatNumber } from '../monitor/index.ts';
 import { ConfigError } from '../native/errors.ts';
 
 /** Options of the command, as they were typed. */

@@ -1,4 +1,3 @@
-export * from './control/index.ts';
 export {
   type ConfusedPair,
   classesShown,

@@ -1,7 +1,7 @@
 import type { Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { AveragedWeights } from '../optim/index.ts';
-import { bind, type Precision } from '../tensor/context.ts';
+import { bind, type Precision, rngState, setRngState } from '../tensor/context.ts';
 import { defaultDevice } from '../tensor/device.ts';
 import { scope } from '../tensor/scope.ts';
 import type { Tensor } from '../tensor/tensor.ts';
@@ -80,4 +80,12 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
   } finally {
     putBack();
   }
+}
+
+/** Does something that leaves the default random numbers where they were, so that whoever only looks changes nothing. */
+export async function undrawn<T>(look: () => Promise<T>): Promise<T> {
+  const rng = rngState();
+  const seen = await look();
+  setRngState(rng);
+  return seen;
 }

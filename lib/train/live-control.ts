@@ -1,5 +1,5 @@
 /** What is asked of a run while it trains: gathered at any time, obeyed at the next step boundary, in the order of asking. */
-import type { ControlKind, ControlRequest } from '../monitor/index.ts';
+import type { ControlKind, ControlRequest } from '../monitor/control/index.ts';
 import { ConfigError, checkOptions } from '../native/errors.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
 import { ControlInbox } from './control-inbox.ts';

@@ -4,14 +4,13 @@ import { evalFolder, readHistory } from '../monitor/index.ts';
 import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
 import type { AveragedWeights } from '../optim/index.ts';
-import { rngState, setRngState } from '../tensor/context.ts';
 import type { BatchSource } from './batch.ts';
 import type { BatchScaling } from './batch-scaling.ts';
 import { BestWeights } from './best-weights.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
 import { modeOf } from './early-stopping.ts';
-import { evaluate } from './evaluate.ts';
+import { evaluate, undrawn } from './evaluate.ts';
 import type { EvalMetrics, TrainEvent } from './events.ts';
 import { FewBatches } from './few-batches.ts';
 import { settleFit } from './fit-options.ts';
@@ -228,9 +227,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   async #trySanity(): Promise<void> {
     const { validation, sanityValidation = 0, signal } = this.#options;
     if (!validation || sanityValidation === 0 || this.#stepper.cursor.step > 0 || signal?.aborted) return;
-    const rng = rngState();
-    await evaluate(this.#trainer.evaluation(signal), new FewBatches(validation, sanityValidation));
-    setRngState(rng);
+    await undrawn(() => evaluate(this.#trainer.evaluation(signal), new FewBatches(validation, sanityValidation)));
   }
 
   /** Waits for the step in flight and tells of it. */
@@ -329,9 +326,7 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   /** An evaluation that changes nothing: nobody decides by it, and nothing is drawn. */
   async #look(validation: BatchSource): Promise<EvalMetrics> {
-    const rng = rngState();
-    const metrics = await this.#validate(validation);
-    setRngState(rng);
+    const metrics = await undrawn(() => this.#validate(validation));
     this.#tellEval(metrics, this.#stepper.cursor.epoch, false);
     return metrics;
   }

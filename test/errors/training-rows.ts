@@ -302,6 +302,12 @@ export const training: Row[] = [
     ConfigError,
     /is a larger "val\/quality" better\? Give mode: 'min' or 'max'/,
   ],
+  [
+    'a logger that cannot warn',
+    () => trainer({ logger: { debug() {}, info() {}, error() {} } }),
+    ConfigError,
+    /Trainer: logger must have debug, info, warn, error as pino's has, .* has no warn\(\)/,
+  ],
   ['a Trainer on no device', () => trainer({ device: 'cuda' }), DeviceError, /device\('cuda'\): .*driver/],
   [
     'a hook without a name',

@@ -19,6 +19,7 @@ import {
   Trainer,
   type TrainerOptions,
 } from '../../lib/index.ts';
+import { askRun, type ControlResult, lifeOf } from '../../lib/monitor/control/index.ts';
 import { clusters, mlp, temporary, valuesOf } from './helpers.ts';
 
 const set = clusters(96);
@@ -147,14 +148,14 @@ describe('through the folder', () => {
       return run.result;
     };
     onTestFinished(() => end().then(() => {}));
-    return { dir, run, end, listening: () => until(async () => (await monitor.lifeOf(dir)) === 'listening') };
+    return { dir, run, end, listening: () => until(async () => (await lifeOf(dir)) === 'listening') };
   };
 
   test('all four wishes in one request: each answered with its step, journalled with who asked', async () => {
     const { dir, run, listening } = start({ schedule: schedule.constant() });
     await listening();
     const request = { lr: 0.002, evaluate: true, checkpoint: true, stopAfterEpoch: true } as const;
-    const answer = (await monitor.askRun(dir, request, { by: 'test' })) as { results: monitor.ControlResult[] };
+    const answer = (await askRun(dir, request, { by: 'test' })) as { results: ControlResult[] };
     expect(answer.results.map((r) => r.what)).toEqual(['lr', 'evaluate', 'checkpoint', 'stopAfterEpoch']);
     const [step] = new Set(answer.results.map((r) => r.step));
     expect(answer.results.every((r) => r.refused === undefined && r.step === step)).toBe(true);
@@ -171,7 +172,7 @@ describe('through the folder', () => {
     expect(steps.find((r) => r.step === (step as number))?.lr).toBeCloseTo(0.01, 14);
     expect(steps.find((r) => r.step === (step as number) + 1)?.lr).toBeCloseTo(0.002, 14);
     expect(readdirSync(join(dir, 'control'))).toEqual([]); // nothing is left lying about
-    await expect(monitor.askRun(dir, { evaluate: true })).rejects.toThrow(/no run is under way here/);
+    await expect(askRun(dir, { evaluate: true })).rejects.toThrow(/no run is under way here/);
   });
 
   test('hostile content is refused with a sentence, obeyed by nobody, and hurts nothing', async () => {
@@ -249,7 +250,7 @@ describe('through the folder', () => {
       const text = Array.from({ length: random(12) }, () => pieces[random(pieces.length)]).join('');
       writeFileSync(join(dir, 'control', `f${i}.request.json`), text);
     }
-    const answer = await monitor.askRun(dir, { lr: 0.5 }, { timeout: 30_000 });
+    const answer = await askRun(dir, { lr: 0.5 }, { timeout: 30_000 });
     expect(answer).toMatchObject({ results: [{ what: 'lr' }] });
     await end();
     const { damaged } = await monitor.readHistory(join(dir, 'metrics.jsonl'));
@@ -284,11 +285,9 @@ describe('through the folder', () => {
     mkdirSync(join(dir, 'control'));
     const { hostname } = await import('node:os');
     writeFileSync(join(dir, 'control', 'run.json'), JSON.stringify({ pid: process.pid, host: hostname(), attempt: 1 }));
-    await expect(monitor.askRun(dir, { evaluate: true }, { timeout: 100 })).rejects.toThrow(
-      /did not take the request within 0.1 s/,
-    );
+    await expect(askRun(dir, { evaluate: true }, { timeout: 100 })).rejects.toThrow(/did not take the request within 0.1 s/);
     expect(readdirSync(join(dir, 'control'))).toEqual(['run.json']);
-    await expect(monitor.askRun(dir, { lr: -1 })).rejects.toThrow(/lr must be a number >= 0/);
+    await expect(askRun(dir, { lr: -1 })).rejects.toThrow(/lr must be a number >= 0/);
   });
 });
 
@@ -333,7 +332,7 @@ describe('anneal control, with a training in another process', { timeout: 60_000
 
     first.process.kill('SIGKILL');
     await first.exit;
-    expect(await monitor.lifeOf(dir)).toBe('killed');
+    expect(await lifeOf(dir)).toBe('killed');
     await expect(command(dir, { lr: '1' })).rejects.toThrow(/the run was killed: its process is gone/);
     writeFileSync(join(dir, 'control', 'stale.request.json'), '{"lr":1}');
 
@@ -344,7 +343,7 @@ describe('anneal control, with a training in another process', { timeout: 60_000
     await second.exit;
     expect(second.last.done).toMatchObject({ stopReason: 'stopped' });
     expect((await records(dir, 'step')).some((r) => r.lr === 1)).toBe(false);
-    expect(await monitor.lifeOf(dir)).toBe('over');
+    expect(await lifeOf(dir)).toBe('over');
   });
 
   test('what was typed wrong is said before anything is asked', async () => {
