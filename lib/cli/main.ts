@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { AnnealError } from '../native/errors.ts';
 import { control } from './control.ts';
+import { diagnose } from './diagnose.ts';
 import { doctor } from './doctor.ts';
 import { lrFind } from './lr-find.ts';
 import { report } from './report.ts';
@@ -17,6 +18,17 @@ program
   .option('--json', 'for programs')
   .action((options) => {
     process.exitCode = doctor(options);
+  });
+
+program
+  .command('diagnose')
+  .description(
+    'what is wrong with a run, with the figures that show it and the next action; exits with 1 where something is an error',
+  )
+  .argument('<run>', "a run's folder, or its metrics.jsonl")
+  .option('--json', 'for programs')
+  .action(async (run, options) => {
+    process.exitCode = await diagnose(run, options);
   });
 
 program

@@ -1,3 +1,5 @@
+export * from './control/index.ts';
+export { diagnose, type Finding, type Severity } from './diagnosis/index.ts';
 export {
   type ConfusedPair,
   classesShown,

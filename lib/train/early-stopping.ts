@@ -161,3 +161,13 @@ export class EarlyStopping {
     this.#state = { best, bestStep, waited, checks, stopped };
   }
 }
+
+/** By which a checkpoint is judged: the metric that early stopping watches, by default 'val/loss'; undefined where it was not evaluated. */
+export function scoreOf(
+  options: EarlyStoppingOptions | undefined,
+  metrics: Readonly<Record<string, number>>,
+): { metric: string; value: number; mode: 'min' | 'max' } | undefined {
+  const metric = options?.metric ?? 'val/loss';
+  const value = metrics[metric];
+  return value === undefined ? undefined : { metric, value, mode: options?.mode ?? modeOf(metric) };
+}

@@ -1,4 +1,4 @@
-import type { ClassMetrics, DoubtfulSample, ReliabilityBin } from '../monitor/index.ts';
+import type { ClassMetrics, DoubtfulSample, Finding, ReliabilityBin } from '../monitor/index.ts';
 import type { ConfusionTable, StratumMetrics } from './eval-metrics.ts';
 import type { ControlEntry } from './live-control.ts';
 import type { StepResult } from './stepper.ts';
@@ -32,6 +32,8 @@ export type TrainEvent =
   | ({ readonly type: 'control'; readonly step: number } & ControlEntry)
   /** What the run did unasked, in a sentence. */
   | { readonly type: 'notice'; readonly step: number; readonly message: string }
+  /** What is wrong with the run, when it is first seen. */
+  | { readonly type: 'finding'; readonly step: number; readonly finding: Finding }
   | { readonly type: 'end'; readonly step: number; readonly stopReason: string };
 
 /** Unread `step` events kept before the oldest of them is merged away. */

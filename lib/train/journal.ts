@@ -1,10 +1,14 @@
 import { join } from 'node:path';
+import { AnomalyError } from '../monitor/anomaly.ts';
 import { type HistoryRecord, JsonLinesSink, type Sink } from '../monitor/index.ts';
 import { EvalFiles, type Mistake } from './eval-files.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
-import { evalFigures, runRecord } from './recording.ts';
+import { LiveDiagnosis } from './live-diagnosis.ts';
+import { anomalyRecord, classesRecord, evalFigures, layersRecord, Pace, runRecord, stepRecord } from './recording.ts';
 import { configurationOf, environmentOf } from './run-facts.ts';
+import type { StepResult } from './stepper.ts';
+import type { Telling } from './telling.ts';
 import type { FitOptions, TrainerOptions } from './trainer.ts';
 
 export const historyFile = 'metrics.jsonl';
@@ -15,12 +19,21 @@ export class Journal {
   readonly #options: TrainerOptions;
   readonly #sinks: readonly Sink[];
   readonly #tables: EvalFiles | undefined;
+  readonly #diagnosis: LiveDiagnosis;
+  /** Where the loop's time goes. */
+  readonly pace = new Pace();
   #mistakes: readonly Mistake[] = [];
   #attempt = 0;
   #ended = false;
 
-  constructor(options: TrainerOptions) {
+  /** @param telling hears of findings; @param log and so do people, a line each */
+  constructor(options: TrainerOptions, telling: Pick<Telling, 'event'>, log: (line: string) => void) {
     const { dir, sinks = [], showSample } = options;
+    this.#diagnosis = new LiveDiagnosis(options.diagnose ?? true, {
+      log,
+      event: (event) => telling.event(event),
+      write: (record) => this.#toSinks(record),
+    });
     this.#options = options;
     this.#sinks = [...(dir ? [new JsonLinesSink(join(dir, historyFile))] : []), ...sinks];
     this.#tables = dir ? new EvalFiles(dir, showSample) : undefined;
@@ -44,10 +57,26 @@ export class Journal {
       environment: environmentOf(String(model.parameters()[0]?.device ?? 'cpu')),
     });
   }
+  /** What earlier attempts wrote, which a resumed run goes on from. */
+  load(records: readonly HistoryRecord[], upTo: number): void {
+    this.#diagnosis.load(records.filter((r) => r.step <= upTo));
+  }
   write(record: Told): void {
+    this.#toSinks(record);
+    this.#diagnosis.take(record);
+  }
+  #toSinks(record: Told): void {
     for (const sink of this.#sinks) sink.write({ attempt: this.#attempt, ...record } as HistoryRecord);
   }
+  step(result: StepResult, epoch: number, samplesPerSecond: number): void {
+    const record = stepRecord(result, this.#options, epoch, samplesPerSecond, this.pace.take());
+    const layers = layersRecord(result);
+    if (layers) this.write(layers);
+    this.write(this.#diagnosis.marked(record, result.sampleIds));
+  }
   evaluated(at: { step: number; epoch: number }, metrics: EvalMetrics, best: boolean): void {
+    const classes = classesRecord(at.step, metrics);
+    if (classes) this.write(classes);
     this.write({ type: 'eval', ...at, ...evalFigures(metrics) });
     this.#tables?.write(metrics, this.#mistakes, { attempt: this.#attempt, ...at }, best);
   }
@@ -55,6 +84,8 @@ export class Journal {
   end(step: number, stopReason: string, error?: unknown): void {
     if (this.#ended || this.#attempt === 0) return;
     this.#ended = true;
+    if (error instanceof AnomalyError) this.write(anomalyRecord(step, error.anomaly));
+    this.#diagnosis.conclude();
     const message = error instanceof Error ? error.message : String(error);
     this.write({
       type: 'end',

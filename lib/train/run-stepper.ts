@@ -1,5 +1,6 @@
 import { ConfigError } from '../native/errors.ts';
 import { type BatchScaling, scaleForBatch } from './batch-scaling.ts';
+import { ratioEvery } from './recording.ts';
 import { Stepper } from './stepper.ts';
 import type { FitOptions, TrainerOptions } from './trainer.ts';
 
@@ -9,7 +10,8 @@ export function stepperOf(
   { train, accumulate = 1 }: FitOptions,
   totalSteps: number | undefined,
 ): { stepper: Stepper; scaling: BatchScaling | undefined } {
-  const { model, optimizer, precision, lossScaling, clipNorm, ema, swa, seed, schedule, detectAnomaly } = settings;
+  const { model, optimizer, precision, lossScaling, clipNorm, ema, swa, seed, schedule, detectAnomaly, layerStats } = settings;
+  const recorded = (settings.diagnose ?? true) || settings.dir !== undefined || (settings.sinks ?? []).length > 0;
   let resolved = schedule;
   if (schedule && schedule.totalSteps === undefined) {
     if (totalSteps === undefined)
@@ -33,6 +35,8 @@ export function stepperOf(
     ...(swa ? { swa } : {}),
     ...(seed === undefined ? {} : { seed }),
     ...(detectAnomaly === undefined ? {} : { detectAnomaly }),
+    ...(layerStats === undefined ? {} : { layerStats }),
+    updateRatioEvery: recorded ? ratioEvery : 0,
   });
   return { stepper, scaling };
 }

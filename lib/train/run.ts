@@ -9,7 +9,7 @@ import type { BatchScaling } from './batch-scaling.ts';
 import { BestWeights } from './best-weights.ts';
 import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
 import type { Checkpoint } from './checkpoint-files.ts';
-import { modeOf } from './early-stopping.ts';
+import { scoreOf } from './early-stopping.ts';
 import { evaluate, undrawn } from './evaluate.ts';
 import type { EvalMetrics, TrainEvent } from './events.ts';
 import { FewBatches } from './few-batches.ts';
@@ -19,7 +19,7 @@ import { historyFile, Journal } from './journal.ts';
 import { type Controlled, LiveControl, type RunControl } from './live-control.ts';
 import { Progress } from './progress.ts';
 import { type LrScales, RateControl } from './rate-control.ts';
-import { evalFigures, stepRecord } from './recording.ts';
+import { evalFigures } from './recording.ts';
 import { stepperOf } from './run-stepper.ts';
 import { saveSafetensors } from './state.ts';
 import type { Stepper, StepResult } from './stepper.ts';
@@ -81,7 +81,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#options = fit;
     this.#hooks = hooksOf(o, () => this.#scaling?.factor ?? 1);
     this.#telling = new Telling(o.dir, o.logger);
-    this.#journal = new Journal(o);
+    this.#journal = new Journal(o, this.#telling, (line) => this.#progress.log(line));
     const { stepper, scaling } = stepperOf(o, fit, this.totalSteps);
     this.#stepper = stepper;
     this.#scaling = scaling;
@@ -200,7 +200,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       ...(steps === undefined ? { epochs: epochs as number } : { steps }),
       signal: this.#signal,
     });
-    for await (const window of windows) {
+    for await (const window of this.#journal.pace.windows(windows)) {
       if (this.#mustStop()) return;
       if (this.#live.waiting) {
         await this.#settle(); // what is asked holds from the step after it
@@ -211,7 +211,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       result.catch(() => {}); // awaited when it is settled
       const before = this.#inFlight;
       this.#inFlight = { result, epoch };
-      if (before) await this.#report(await before.result, before.epoch);
+      if (before) await this.#report(await this.#journal.pace.result(before.result), before.epoch);
       const epochEnds = stepper.cursor.batch === 0;
       if (epochEnds || (every > 0 && stepper.cursor.step % every === 0)) {
         await this.#settle();
@@ -246,7 +246,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const result = { ...told, plannedLr: told.plannedLr * (this.#scaling?.factor ?? 1) };
     const samplesPerSecond = this.#progress.step(result, epoch);
     this.#telling.event({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
-    this.#journal.write(stepRecord(result, this.#settings, epoch, samplesPerSecond));
+    this.#journal.step(result, epoch, samplesPerSecond);
     this.#obey(await this.#ask((h) => h.onStep?.(result)));
   }
 
@@ -369,12 +369,8 @@ export class Run implements AsyncIterable<TrainEvent> {
     };
     const { kept } = this.#bestWeights;
     const tensors: Record<string, StateDict> = kept ? { [bestFile]: kept } : {};
-    const metric = earlyStopping?.metric ?? 'val/loss';
-    const value = this.#evaluated.step === step ? this.#evaluated.metrics[metric] : undefined;
-    const options = {
-      keep: checkpoint?.keep ?? {},
-      ...(value === undefined ? {} : { score: { metric, value, mode: earlyStopping?.mode ?? modeOf(metric) } }),
-    };
+    const score = this.#evaluated.step === step ? scoreOf(earlyStopping, this.#evaluated.metrics) : undefined;
+    const options = { keep: checkpoint?.keep ?? {}, ...(score ? { score } : {}) };
     const write = await stageCheckpoint(join(dir, checkpoints), this.#stepper, { json, tensors }, options);
     await this.#writing;
     this.#writing = write();
@@ -408,6 +404,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     // Attempts that were killed before their first checkpoint are in the history only.
     const told = await readHistory(join(dir, historyFile)).catch(() => undefined);
     this.#attempt = Math.max(saved.attempt, told?.attempt ?? 0) + 1;
+    this.#journal.load(told?.records ?? [], this.#stepper.cursor.step);
     loadHooks(this.#hooks, saved.hooks);
     this.#best = saved.best ?? undefined;
     this.#evaluated = saved.evaluated;

@@ -2,55 +2,23 @@ import { backward } from '../autograd/graph.ts';
 import { AnomalyWatch } from '../monitor/anomaly.ts';
 import { type LayerFigures, LayerProbe } from '../monitor/layer-stats.ts';
 import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, GraphError } from '../native/errors.ts';
-import { assignPaths, Module } from '../nn/module.ts';
+import { assignPaths, type Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
-import { type AveragedWeights, type EMAOptions, ema, emaRule, type SWAOptions, swa, swaRule } from '../optim/averaged-weights.ts';
-import { Optimizer, StepState } from '../optim/index.ts';
+import { type AveragedWeights, ema, swa } from '../optim/averaged-weights.ts';
+import { type Optimizer, StepState } from '../optim/index.ts';
 import { UpdateRatio } from '../optim/update-ratio.ts';
-import { LossScaler, type LossScalerOptions, type LossScalerState } from '../precision/index.ts';
-import { Schedule } from '../schedule/index.ts';
-import { bind, checkPrecision, type Precision, type Rng } from '../tensor/context.ts';
+import { LossScaler, type LossScalerState } from '../precision/index.ts';
+import type { Schedule } from '../schedule/index.ts';
+import { bind, type Precision, type Rng } from '../tensor/context.ts';
 import { scope } from '../tensor/scope.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 import { type AnyWindow, rowsIn, type TensorBatch, toTensors } from './batch.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import { Seeding } from './seeding.ts';
 import { renewState } from './state.ts';
+import { checkParts, isSampled, type StepperOptions, stepperOptions } from './stepper-options.ts';
 
-export interface StepperOptions {
-  model: Module;
-  optimizer: Optimizer;
-  /** Factors of each group's learning rate by applied step. Its length must be known: close it with `.over(steps)`. Default: constant. */
-  schedule?: Schedule;
-  /** Dtype of matrix products. Default 'f32'. Under 'f16' the loss is scaled dynamically. */
-  precision?: Precision;
-  /** How the loss scale moves under 'f16'. */
-  lossScaling?: LossScalerOptions;
-  /** Limit of the global gradient norm. Default: none. */
-  clipNorm?: number;
-  /** Keep an exponential moving average of the weights, `stepper.average`. One of `ema` and `swa`. Default: none. */
-  ema?: EMAOptions;
-  /** Keep a plain mean of the weights from an update on (stochastic weight averaging), `stepper.average`. */
-  swa?: SWAOptions;
-  /** Keys dropout masks. Default 0. */
-  seed?: number;
-  /**
-   * Measure how far updates move the weights at every so many steps, and at steps 1, 2, 4, 8, ... before: `updateRatio` of the result. Costs a copy of the
-   * weights (of 2^24 of them at most) at those steps and no waiting. Default 0: never; a Trainer does so at every 50th.
-   */
-  updateRatioEvery?: number;
-  /**
-   * Figures of every layer at step 1 and at every so many steps, `layers` of the result: norms of weights and gradients, mean, deviation and zeros of what it gives,
-   * dead units, saturated softmax. Computed on the device, a few small passes a layer, and read without waiting. What is watched runs
-   * layer by layer, so that the last bits of such a step may differ where layers are fused otherwise. Default: none.
-   */
-  layerStats?: { every: number };
-  /**
-   * For debugging, see `detectAnomaly`: a step in which an op makes NaN or an infinity rejects with AnomalyError, which names op, line and module. Each
-   * step then waits for the device and takes several times as long. Default false.
-   */
-  detectAnomaly?: boolean;
-}
+export type { StepperOptions };
 
 /** Where the data stand: what `loader.windows({ from })` takes. */
 export interface DataCursor {
@@ -102,47 +70,6 @@ export interface StepperState {
   average?: AveragedWeights['kind'];
 }
 
-/** Throws ConfigError unless what Stepper and Trainer have in common makes sense. */
-export function checkParts<O extends StepperOptions>(where: string, options: O): O {
-  const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = options ?? ({} as O);
-  const what = (v: unknown) => (v === undefined ? 'is missing' : `must be one, got ${describe(v)}`);
-  if (!(model instanceof Module))
-    throw new ConfigError(`${where}: model ${what(model)}: an nn.Module, for example new nn.Sequential(...)`);
-  if (!(optimizer instanceof Optimizer))
-    throw new ConfigError(`${where}: optimizer ${what(optimizer)}: for example new optim.AdamW(model.parameters())`);
-  if (schedule !== undefined && !(schedule instanceof Schedule))
-    throw new ConfigError(`${where}: schedule ${what(schedule)}: for example schedule.cosine({ to: 0 })`);
-  checkPrecision(where, precision);
-  if (options.lossScaling !== undefined && precision !== 'f16')
-    throw new ConfigError(
-      `${where}: lossScaling is for precision 'f16'; under '${precision}' nothing needs scaling. Leave it out.`,
-    );
-  if (clipNorm !== undefined && !(typeof clipNorm === 'number' && clipNorm > 0))
-    throw new ConfigError(
-      `${where}: clipNorm must be a number above 0, got ${describe(clipNorm)}. Leave it out for no clipping.`,
-    );
-  if (options.ema !== undefined && options.swa !== undefined) throw new ConfigError(`${where}: give one of ema and swa`);
-  if (options.ema !== undefined) emaRule(options.ema);
-  if (options.swa !== undefined) swaRule(options.swa);
-  if (!['undefined', 'boolean'].includes(typeof options.detectAnomaly))
-    throw new ConfigError(`${where}: detectAnomaly must be true or false, got ${describe(options.detectAnomaly)}`);
-  const { updateRatioEvery = 0 } = options;
-  if (!(Number.isSafeInteger(updateRatioEvery) && updateRatioEvery >= 0))
-    throw new ConfigError(`${where}: updateRatioEvery must be a whole number >= 0, got ${describe(updateRatioEvery)}`);
-  if (options.layerStats !== undefined) {
-    checkOptions(`${where}: layerStats`, options.layerStats, ['every']);
-    const every = options.layerStats?.every;
-    if (!(Number.isSafeInteger(every) && every >= 1))
-      throw new ConfigError(`${where}: layerStats.every must be a whole number of steps >= 1, got ${describe(every)}`);
-  }
-  if (!Number.isSafeInteger(seed)) throw new ConfigError(`${where}: seed must be a whole number, got ${describe(seed)}`);
-  return options;
-}
-
-/** Is the update of this step measured? Early steps are, at growing distances, for runs that end, or go wrong, soon. */
-const isSampled = (step: number, every: number): boolean =>
-  every > 0 && (step % every === 0 || (step < every && (step & (step - 1)) === 0));
-
 /** Learning-rate factors handed to the device at a time. */
 const AHEAD = 1024;
 
@@ -176,20 +103,7 @@ export class Stepper {
   lrScale = 1;
 
   constructor(options: StepperOptions) {
-    checkOptions('Stepper', options, [
-      'model',
-      'optimizer',
-      'schedule',
-      'precision',
-      'lossScaling',
-      'clipNorm',
-      'ema',
-      'swa',
-      'seed',
-      'updateRatioEvery',
-      'layerStats',
-      'detectAnomaly',
-    ]);
+    checkOptions('Stepper', options, stepperOptions);
     const { model, optimizer, schedule, precision = 'f32', clipNorm, seed = 0 } = checkParts('Stepper', options);
     if (schedule && schedule.totalSteps === undefined)
       throw new ConfigError('Stepper: the schedule does not know its length. Close it with .over(totalSteps).');

@@ -124,6 +124,10 @@ function sentence(told: Exclude<Told, { type: 'step' | 'skipped' | 'eval' | 'err
       if (told.refused === undefined) return { level: 'info', text: `control at step ${step}: ${what}, asked by ${told.by}` };
       return { level: 'warn', text: `control at step ${step}: ${what} was refused: ${told.refused}` };
     }
+    case 'finding': {
+      const { severity, title, evidence, action } = told.finding;
+      return { level: severity === 'info' ? 'info' : 'warn', text: `${title}: ${evidence}. ${action}` };
+    }
     case 'notice':
       return { level: 'warn', text: told.message };
     case 'end':

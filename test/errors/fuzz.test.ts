@@ -148,7 +148,7 @@ describe('wrong arguments', () => {
     // Without arguments, errors themselves, or made by others; mnist would read its files each time; histories take any record.
     const exempt =
       /Error$|^(cpuInfo|defaultDevice|isGradEnabled|rngState|measurePeak|data\.mnist|StreamEvent|SafetensorsFile)$|^nn\.Module$|^optim\.Optimizer$/;
-    const histories = /^monitor\.(History|formatRecord|parseRecord|readHistory|supersede)$/;
+    const histories = /^monitor\.(History|formatRecord|parseRecord|readHistory|supersede|diagnose)$/;
     const absent: string[] = [];
     const walk = (o: object, above: string) => {
       for (const [name, v] of Object.entries(o)) {

@@ -155,6 +155,8 @@ const training: Record<string, readonly Kind[]> = {
       clipNorm: maybe(anyNum(1)),
       seed: maybe(int(0)),
       detectAnomaly: maybe(any(false)),
+      updateRatioEvery: maybe(int(0)),
+      layerStats: maybe(object(() => ({ every: 10 }))),
     }),
   ],
   Trainer: [
@@ -175,6 +177,8 @@ const training: Record<string, readonly Kind[]> = {
       dir: maybe(file('run')),
       seed: maybe(int(0)),
       detectAnomaly: maybe(any(false)),
+      diagnose: maybe(any(false)),
+      layerStats: maybe(object(() => ({ every: 10 }))),
       device: maybe(maker.device),
       hooks: maybe(list(() => [])),
       sinks: maybe(list(() => [])),
