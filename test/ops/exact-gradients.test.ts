@@ -1,6 +1,6 @@
 /**
  * What is added up by index, by column and by window, and what is filled: whole numbers, so that results are exact; widths of every count of elements
- * that a thread may get, windows whose places are beyond 8 bits. Against integer arithmetic, without tolerance.
+ * that a thread may get, windows whose places are beyond 8 bits, indices at either end. Against integer arithmetic, without tolerance.
  */
 import { describe, expect, test } from 'vitest';
 import * as anneal from '../../lib/index.ts';
@@ -12,6 +12,32 @@ import { placed } from '../helpers/place.ts';
 /** The sums of the columns of rows, added to `onto`, which is as wide. */
 const columnSums = (values: readonly number[], onto: readonly number[]): number[] =>
   onto.map((sum, j) => values.reduce((all, v, i) => (i % onto.length === j ? all + v : all), sum));
+
+// What is picked again backward is checked again: an index that only the gradient meets is told by its first place.
+describe.each(floats)('an index out of range, %s', (dtype) => {
+  test.each([
+    ['a thread a column', 'gather.grad', 2, 5, 9, 40],
+    ['sorted', 'gather.grad', 2, 9, 300, 3],
+    ['sorted rows', 'embedding.grad', 1, 7, 300, 5],
+  ] as const)('%s', async (_, name, outer, n, k, inner) => {
+    const rows = name === 'embedding.grad';
+    const count = outer * k * (rows ? 1 : inner);
+    for (const [at, index] of [
+      [0, n],
+      [count - 1, -1],
+      [Math.floor(count / 2), n],
+      [7, -1],
+    ] as const)
+      await scope.run(async () => {
+        const indices = Array.from({ length: count }, (_, i) => (i < at ? i % n : index));
+        const g = placed(new Array(rows ? k * inner : count).fill(1), rows ? [k, inner] : [outer, k, inner], dtype);
+        const dx = unwritten([outer * n * inner], 'f32', g.device);
+        const attributes = rows ? [n, inner, -1, 0] : [outer, n, k, inner, 0];
+        run(nativeOp(name), [g, placed(indices, [count], 'i32')], [dx], attributes);
+        await expect(dx.data()).rejects.toThrow(`index ${index} is outside [0, ${n}) at position ${at}`);
+      });
+  });
+});
 
 describe.each(floats)('added up, %s', (dtype) => {
   // Every count of columns that a lane of embedding's gradient may get: 1 to 8, in blocks of 32 and of more threads.

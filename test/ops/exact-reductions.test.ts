@@ -34,6 +34,14 @@ function balanced(shape: readonly number[], axes: readonly number[]): { data: nu
   });
   return { data, sums };
 }
+const alternating = [
+  { shape: [5, 3, 7], axes: [0, 2] },
+  { shape: [9, 4, 40], axes: [0, 2] },
+  { shape: [40, 3, 64], axes: [0, 2] },
+  { shape: [3, 4, 5, 6], axes: [0, 2] },
+  { shape: [7, 3, 40, 16], axes: [0, 2] },
+  { shape: [4, 6, 3, 24], axes: [1, 3] },
+];
 /** Rows: 1 to 9 packs a lane with and without a rest, a warp or a block each, cut or not. Columns: likewise; and dimensions that alternate. */
 const sumShapes: readonly (readonly [shape: number[], axes: number[]])[] = [
   ...[
@@ -58,30 +66,7 @@ const sumShapes: readonly (readonly [shape: number[], axes: number[]])[] = [
   ].map((shape): [number[], number[]] => [shape, [0]]),
   [[3, 70, 40], [1]],
   [[2, 300, 17], [1]],
-  [
-    [5, 3, 7],
-    [0, 2],
-  ],
-  [
-    [9, 4, 40],
-    [0, 2],
-  ],
-  [
-    [40, 3, 64],
-    [0, 2],
-  ],
-  [
-    [3, 4, 5, 6],
-    [0, 2],
-  ],
-  [
-    [7, 3, 40, 16],
-    [0, 2],
-  ],
-  [
-    [4, 6, 3, 24],
-    [1, 3],
-  ],
+  ...alternating.map(({ shape, axes }): [number[], number[]] => [shape, axes]),
 ];
 describe.each([...floats, 'i32', 'u8'] as const)('sums, %s', (dtype) => {
   test.each([0, 1, 2, 3])('part %i of the shapes', (part) =>
@@ -165,55 +150,72 @@ const columnShapes = [
   [8200, 2],
 ] as const;
 
+/** The elements that each output is taken over, in order. */
+function groupsOf(shape: readonly number[], axes: readonly number[]): number[][] {
+  const groups: number[][] = [];
+  for (let i = 0; i < sizeOf(shape); i++) {
+    let [rest, o, step] = [i, 0, 1];
+    for (let d = shape.length - 1; d >= 0; d--) {
+      const size = shape[d] as number;
+      if (!axes.includes(d)) {
+        o += (rest % size) * step;
+        step *= size;
+      }
+      rest = Math.floor(rest / size);
+    }
+    groups[o] ??= [];
+    groups[o]?.push(i);
+  }
+  return groups;
+}
+
 describe.each(floats)('one value that differs, %s', (dtype) => {
   for (const [name, { rest, one, result, gradient }] of Object.entries(spikes)) {
     const tolerance = ['mean', 'variance', 'logSumExp'].includes(name) ? close[dtype] * 2 : 0;
-    /** x with the one at `at(o)` of each output's elements: along rows, or down columns. */
-    const compare = async (shape: readonly [number, number], axis: 0 | 1, at: readonly number[]) =>
+    /** x with the one at `at(o, n)` of each output's n elements. */
+    const compare = async (shape: readonly number[], axes: readonly number[], at: (o: number, n: number) => number) =>
       scope.run(async () => {
-        const [n, outputs] = [shape[axis] as number, shape[1 - axis] as number];
+        const groups = groupsOf(shape, axes);
+        const n = sizeOf(shape) / groups.length;
+        const ones = groups.map((_, o) => at(o, n));
         const data = new Array<number>(sizeOf(shape)).fill(rest);
-        const index = (o: number, k: number) => (axis === 1 ? o * n + k : k * outputs + o);
-        for (let o = 0; o < outputs; o++) data[index(o, at[o] as number)] = one;
+        for (const [o, of] of groups.entries()) data[of[ones[o] as number] as number] = one;
         const x = placed(data, shape, dtype);
         x.requiresGrad = gradient !== undefined;
-        const y = op(name)(x, { axis });
-        const what = `[${shape}] over ${axis}`;
+        const reduced = () => op(name)(x, { axis: name.startsWith('arg') ? axes[0] : axes });
+        const what = `[${shape}] over ${axes}`;
+        const y = reduced();
         await expectExact(
           y,
-          at.map((p) => result(n, p)),
+          ones.map((p) => result(n, p)),
           what,
           tolerance,
         );
         if (!gradient) return;
         // The second gradient is added to the first where it is made: 2 - 3.
-        const seed = at.map((_, o) => (o % 3) + 1);
+        const seed = ones.map((_, o) => (o % 3) + 1);
         y.mul(2)
-          .sub(op(name)(x, { axis }).mul(3))
-          .backward(placed(seed, [outputs], dtype));
-        const expected = data.map((_, i) => {
-          const o = axis === 1 ? Math.floor(i / n) : i % outputs;
-          return -(seed[o] as number) * gradient(n, index(o, at[o] as number) === i);
-        });
+          .sub(reduced().mul(3))
+          .backward(placed(seed, y.shape, dtype));
+        const expected = new Array<number>(data.length).fill(0);
+        for (const [o, of] of groups.entries())
+          for (const [k, i] of of.entries()) expected[i] = -(seed[o] as number) * gradient(n, k === ones[o]);
         // Two rounded terms were subtracted; a mean near 0 was taken from a first element of 16.
         const limit = tolerance && { f32: 1e-3, f16: 8 * tolerance, bf16: 8 * tolerance }[dtype];
         await expectExact(x.grad as Tensor, expected, `gradient of ${what}`, limit);
       });
+    const spread = (o: number, n: number): number => places(n)[o % places(n).length] as number;
     test(`${name} along rows`, async () => {
-      for (const n of rowLengths) await compare([places(n).length, n], 1, places(n));
-      for (const n of longRows) for (const p of [0, 255, 2047, n - 3, n - 1]) await compare([1, n], 1, [p]);
+      for (const n of rowLengths) await compare([places(n).length, n], [1], spread);
+      for (const n of longRows) for (const p of [0, 255, 2047, n - 3, n - 1]) await compare([1, n], [1], () => p);
     });
     test(`${name} down columns`, async () => {
-      for (const shape of columnShapes) {
-        const [n, columns] = shape;
-        const all = places(n);
-        await compare(
-          shape,
-          0,
-          Array.from({ length: columns }, (_, c) => all[c % all.length] as number),
-        );
-      }
+      for (const shape of columnShapes) await compare(shape, [0], spread);
     });
+    if (!name.startsWith('arg'))
+      test(`${name} over dimensions that alternate`, async () => {
+        for (const { shape, axes } of alternating) await compare(shape, axes, spread);
+      });
   }
 });
 
