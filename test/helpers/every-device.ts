@@ -11,7 +11,7 @@ export const onEveryDevice = [
   'test/nn/*.test.ts',
   'test/ops/{attention,conv,dropout,embedding,index,index-gradients,loss,losses,norm,pool,random,reduce,select}.test.ts',
   'test/ops/{array,indexing,integers,scatter,kernels-vs-f64,shares,sizes,ties,tiles,values}.test.ts',
-  'test/ops/exact-{draws,gradients,products,reductions}.test.ts',
+  'test/ops/exact-{draws,gradients,products,reductions,rows}.test.ts',
   'test/optim/*.test.ts',
   'test/tensor/*.test.ts',
   'test/train/{eval-metrics,generate,recording,trials}.test.ts',
