@@ -1,9 +1,9 @@
 /**
- * Dropped elements of whole numbers: values are exact, and which are kept is told by the words that lib/tensor/philox.ts gives. Elements begin at each
+ * Dropped elements of whole numbers, and tosses: values are exact, and which are kept is told by the words that lib/tensor/philox.ts gives. Elements begin at each
  * place in a block of four words, in whole packs and in parts of them.
  */
-import { describe, test } from 'vitest';
-import { dropout, fusedBias, scope, type Tensor } from '../../lib/index.ts';
+import { describe, expect, test } from 'vitest';
+import { bernoulli, dropout, fusedBias, narrow, scope, type Tensor } from '../../lib/index.ts';
 import { bind, type Rng } from '../../lib/tensor/context.ts';
 import { PhiloxStream } from '../../lib/tensor/philox.ts';
 import { expectExact, floats, whole } from '../helpers/exact.ts';
@@ -72,6 +72,24 @@ describe.each(floats)('dropped, %s', (dtype) => {
           y.add(draw()).backward(placed(g, shape, dtype));
           await expectExact(x.grad as Tensor, times(g.map((v) => 2 * v)), `gradient of [${shape}]`);
         });
+    }),
+  );
+});
+
+describe.each([...floats, 'i32', 'u8', 'bool'] as const)('tossed by a chance of their own, %s', (dtype) => {
+  test.each([0, 1, 2, 3])('from element %i on', (row) =>
+    scope.run(async () => {
+      // Chances on a boundary of memory and behind it; every count of a thread's last elements.
+      for (const shift of [0, 1])
+        for (const n of [1, 5, 16, 17, 18, 19, 22, 23, 28, 29, 30, 31, 32, 1000, 4099])
+          await scope.run(async () => {
+            const chance = Array.from({ length: n + shift }, (_, i) => ((i * 37) % 101) / 128);
+            const p = narrow(placed(chance, [n + shift], 'f32'), 0, shift, n).detach();
+            const found = bind({ rng: step(row) }, () => bernoulli(p, { dtype }));
+            const stream = new PhiloxStream(11, 'bernoulli', 2);
+            const expected = chance.slice(shift).map((c, i) => +((stream.wordAt(row + i) >>> 8) * 2 ** -24 < c));
+            expect(Array.from(await found.data(), Number), `${n}, shift ${shift}`).toEqual(expected);
+          });
     }),
   );
 });
