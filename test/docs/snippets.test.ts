@@ -13,6 +13,7 @@ const techniques = join(root, 'docs/techniques');
 const pages = [
   join(root, 'docs/library.md'),
   join(root, 'docs/monitoring.md'),
+  join(root, 'docs/monitoring-live.md'),
   ...(existsSync(techniques) ? readdirSync(techniques) : [])
     .filter((name) => name.endsWith('.md'))
     .map((name) => join(techniques, name)),
