@@ -61,10 +61,41 @@ export async function readEvalTables(dir: string, which: 'best' | 'latest'): Pro
   } catch (cause) {
     throw new DataError(`${path}: not JSON: ${(cause as Error).message}.`, { cause });
   }
-  const { step, figures } = Object(value) as Partial<EvalTables>;
-  if (!Number.isSafeInteger(step) || typeof figures !== 'object')
+  const tables = Object(value) as Partial<EvalTables>;
+  if (!Number.isSafeInteger(tables.step) || typeof tables.figures !== 'object' || tables.figures === null)
     throw new DataError(`${path}: no tables of an evaluation: step and figures are missing.`);
-  return value as EvalTables;
+  return withoutOthers(tables as EvalTables);
+}
+
+type Kinds = { readonly [field: string]: 'number' | 'string' };
+const rows = {
+  perClass: { label: 'string', precision: 'number', recall: 'number', f1: 'number', support: 'number' },
+  mostConfused: { target: 'string', prediction: 'string', count: 'number' },
+  reliability: { from: 'number', to: 'number', count: 'number', confidence: 'number', accuracy: 'number' },
+  strata: { stratum: 'string', samples: 'number', accuracy: 'number', macroF1: 'number' },
+  mistakes: { id: 'number', target: 'number', prediction: 'number', confidence: 'number', targetProbability: 'number' },
+} as const satisfies { readonly [table: string]: Kinds };
+
+/** A file may hold anything: what is no row of its table is left out, so that readers can rely on the types. */
+function withoutOthers(given: EvalTables): EvalTables {
+  const { attempt, step, epoch, figures, labels, confusion } = given;
+  const number = (v: unknown) => (typeof v === 'number' ? v : 0);
+  const isRow = (row: unknown, kinds: Kinds) =>
+    typeof row === 'object' && row !== null && Object.entries(kinds).every(([k, kind]) => typeof row[k as never] === kind);
+  const tables = Object.entries(rows).flatMap(([name, kinds]) => {
+    const list: unknown = given[name as keyof EvalTables];
+    return Array.isArray(list) ? [[name, list.filter((row) => isRow(row, kinds))]] : [];
+  });
+  const numbers = (v: unknown): boolean => Array.isArray(v) && v.every((n) => typeof n === 'number');
+  return {
+    ...{ attempt: number(attempt), step, epoch: number(epoch) },
+    figures: Object.fromEntries(Object.entries(figures).filter(([, v]) => typeof v === 'number')),
+    ...(Array.isArray(labels) && labels.every((l) => ['string', 'number'].includes(typeof l))
+      ? { labels: labels.map(String) }
+      : {}),
+    ...(Array.isArray(confusion) && confusion.every(numbers) ? { confusion } : {}),
+    ...Object.fromEntries(tables),
+  };
 }
 
 /** Where a text called NaN is a text. */

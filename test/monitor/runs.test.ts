@@ -176,6 +176,94 @@ describe('a killed run', () => {
   });
 });
 
+test('a report is made of whatever a log and tables may hold, and no tag of theirs is in it', async () => {
+  const seed = Number(process.env.ANNEAL_SEED ?? Date.now() % 1e6);
+  let state = seed;
+  const draw = (n: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * n);
+  };
+  const odd: unknown[] = [
+    '<i>x</i>',
+    '',
+    null,
+    [],
+    {},
+    { toString: 5 },
+    -1,
+    1e300,
+    'NaN',
+    'Infinity',
+    true,
+    [[null]],
+    ['<i>x</i>'],
+    { '<i>x</i>': '<i>x</i>' },
+  ];
+  /** The value with some of its parts put in place of others. */
+  const spoilt = (v: unknown): unknown => {
+    if (draw(12) === 0) return odd[draw(odd.length)];
+    if (Array.isArray(v)) return v.map(spoilt);
+    if (typeof v !== 'object' || v === null) return v;
+    return Object.fromEntries(Object.entries(v).map(([k, inner]) => [draw(40) === 0 ? '<i>x</i>' : k, spoilt(inner)]));
+  };
+  const row = { label: 'a', precision: 0.5, recall: 0.5, f1: 0.5, support: 2 };
+  const mistake = {
+    id: 1,
+    target: 0,
+    prediction: 1,
+    confidence: 0.9,
+    targetProbability: 0.1,
+    input: { image: 'data:image/png;base64,AAAA', text: 't' },
+  };
+  const tables = {
+    attempt: 1,
+    step: 3,
+    epoch: 1,
+    figures: { 'val/ece': 0.1 },
+    labels: ['a', 'b'],
+    perClass: [row, row],
+    confusion: [
+      [1, 2],
+      [3, 4],
+    ],
+    mostConfused: [{ target: 'a', prediction: 'b', count: 1 }],
+    reliability: [{ from: 0, to: 1, count: 2, confidence: 0.5, accuracy: 0.5 }],
+    strata: [{ stratum: 's', samples: 1, accuracy: 1, macroF1: 1 }],
+    mistakes: [mistake, mistake],
+  };
+  const records = [
+    {
+      type: 'run',
+      time: 1e12,
+      model: 'm',
+      optimizer: 'o',
+      precision: 'f32',
+      parameters: 3,
+      configuration: { a: [1], b: { c: 1 } },
+      environment: { pid: 1, host: 'h' },
+    },
+    { type: 'step', loss: 1, lr: 0.1, gradNorm: 1, applied: true, memory: 5 },
+    { type: 'eval', epoch: 1, 'val/loss': 1, 'val/accuracy': 1 },
+    { type: 'layers', layers: [{ name: 'l', norm: 1 }] },
+    { type: 'notice', message: 'm' },
+    { type: 'end', stopReason: 'failed', error: 'e' },
+  ];
+  const dir = written('spoilt', []);
+  mkdirSync(join(dir, 'eval'), { recursive: true });
+  for (let i = 0; i < 300; i++) {
+    writeFileSync(join(dir, 'eval/latest.json'), JSON.stringify(spoilt(tables)));
+    const lines = records.map((r, step) =>
+      JSON.stringify({ ...(spoilt(r) as object), attempt: 1, step: draw(9) ? step : 2 ** 40, type: r.type }),
+    );
+    writeFileSync(join(dir, 'metrics.jsonl'), lines.join('\n'));
+    const page = await monitor.reportOf(dir).catch((error) => {
+      throw new Error(`ANNEAL_SEED=${seed}, report ${i}: ${error.stack}`);
+    });
+    expect(page, `ANNEAL_SEED=${seed}, report ${i}`).not.toMatch(/<i>|\[object/);
+    figuresOf(await monitor.readRun(dir));
+  }
+});
+
 describe('curves', () => {
   test('beyond 100,000 steps keep the smallest and largest of equal parts, and are bounded', () => {
     const n = 250_000;
@@ -188,7 +276,7 @@ describe('curves', () => {
     const numbers = (text: string) => new Float32Array(new Uint8Array(Buffer.from(text, 'base64')).buffer);
     const loss = numbers(charts[0]?.curves[0]?.values as string);
     expect([Math.max(...loss.slice(0, 60_000)), loss.length]).toEqual([77, kept]);
-    expect(new Int32Array(new Uint8Array(Buffer.from(x, 'base64')).buffer).at(-1)).toBe(n);
+    expect(new Float64Array(new Uint8Array(Buffer.from(x, 'base64')).buffer).at(-1)).toBe(n);
   });
   test('of a run without steps are those of its evaluations; of nothing, nothing', () => {
     const evals = [1, 2].map(

@@ -27,7 +27,7 @@ function contentOf(value: Content): string {
   if (value instanceof Markup) return value.toString();
   if (Array.isArray(value)) return value.map(contentOf).join('');
   if (value === null || value === undefined || value === false) return '';
-  return escapeHtml(String(value));
+  return escapeHtml(typeof value === 'object' ? JSON.stringify(value) : String(value)); // an object of JSON may have a toString of its own
 }
 
 /** A template of HTML, in which what is put in is text unless it is itself such a template: html`<td>${name}</td>`. */

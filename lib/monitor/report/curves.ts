@@ -20,7 +20,7 @@ export interface ReportChart {
 }
 /** What the page's script draws. */
 export interface ReportCurves {
-  /** Steps, i32, base64. */
+  /** Steps, f64, base64. */
   x: string;
   /** Steps told of in all, and how many stand in the page. */
   steps: number;
@@ -36,7 +36,7 @@ export interface ReportCurves {
 export const stepsKept = 100_000;
 const marksShown = 200;
 
-const base64 = (a: Int32Array | Float32Array): string => Buffer.from(a.buffer, a.byteOffset, a.byteLength).toString('base64');
+const base64 = (a: Float64Array | Float32Array): string => Buffer.from(a.buffer, a.byteOffset, a.byteLength).toString('base64');
 
 /** Figures of step records that are no curves, or are drawn with another. */
 const passed = new Set(['attempt', 'step', 'time', 'epoch', 'samples', 'seconds', 'deviceSeconds']);
@@ -81,14 +81,14 @@ export function curvesOf(records: readonly HistoryRecord[]): ReportCurves {
   const evals = records.filter((r) => r.type === 'eval');
   const told = records.filter((r) => r.type === 'step');
   const steps = (told.length ? told : evals).toSorted((a, b) => a.step - b.step);
-  let x = Int32Array.from(steps, (r) => r.step);
+  let x = Float64Array.from(steps, (r) => r.step);
   let values = columns(told.length ? steps : []);
   const broken = steps.filter((r) => [r.loss, r.gradNorm].some((v) => typeof v === 'number' && !Number.isFinite(v)));
   const skipped = steps.filter((r) => r.applied === false);
   if (steps.length > stepsKept) {
     const names = [...values.keys()];
     const [kept, ...rest] = decimate(x, [...values.values()], 0, steps.length, stepsKept / 2);
-    x = Int32Array.from(kept as number[]);
+    x = Float64Array.from(kept as number[]);
     values = new Map(names.map((name, i) => [name, Float32Array.from(rest[i] as (number | null)[], (v) => v ?? Number.NaN)]));
   }
   const marks = [
@@ -102,7 +102,7 @@ export function curvesOf(records: readonly HistoryRecord[]): ReportCurves {
   };
 }
 
-function ofSteps(values: Map<string, Float32Array>, evals: readonly HistoryRecord[], x: Int32Array): ReportChart[] {
+function ofSteps(values: Map<string, Float32Array>, evals: readonly HistoryRecord[], x: Float64Array): ReportChart[] {
   const inChart = new Set(Object.values(titles).flatMap(([, , names]) => names));
   const others = [...values.keys()].filter((name) => !inChart.has(name)).map((n) => [n, [n, 'number', [n]]] as const);
   return [...Object.entries(titles), ...others].flatMap(([id, [title, format, names]]): ReportChart[] => {
@@ -123,7 +123,7 @@ function differs(values: Map<string, Float32Array>, first: string, second: strin
 }
 
 /** A figure of the evaluations, at the step of each or the next before it. */
-function few(evals: readonly HistoryRecord[], name: string, label: string, x: Int32Array, color: number): ReportCurve[] {
+function few(evals: readonly HistoryRecord[], name: string, label: string, x: Float64Array, color: number): ReportCurve[] {
   const told = evals.filter((r) => typeof r[name] === 'number' && x.length > 0);
   if (told.length === 0) return [];
   const place = (step: number) => {
@@ -140,7 +140,7 @@ function few(evals: readonly HistoryRecord[], name: string, label: string, x: In
 }
 
 /** Shares from 0 to 1 (accuracy, F1, ...) in one chart, every other figure in its own. */
-function ofEvals(evals: readonly HistoryRecord[], x: Int32Array): ReportChart[] {
+function ofEvals(evals: readonly HistoryRecord[], x: Float64Array): ReportChart[] {
   const names = [...new Set(evals.flatMap((r) => Object.keys(r).filter((n) => n.includes('/') && typeof r[n] === 'number')))];
   const drawn = names.filter((n) => n !== 'val/loss' && n !== 'val/samples');
   const share = (n: string) => evals.every((r) => typeof r[n] !== 'number' || !((r[n] as number) < 0 || (r[n] as number) > 1));

@@ -19,7 +19,7 @@ export function valuesOf(curve, length) {
 /** Draws all; the charts are in `window.report` too, for whoever looks with the browser's tools. */
 export function start() {
   const data = JSON.parse(document.getElementById('curves').textContent);
-  const x = decode(data.x, Int32Array);
+  const x = decode(data.x, Float64Array);
   const drawn = data.charts.map((chart, i) =>
     charts.draw(document.getElementById(`chart-${i}`), {
       title: chart.title,

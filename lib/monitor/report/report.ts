@@ -21,6 +21,9 @@ export interface ReportFinding {
 const listed = (steps: readonly number[]): string =>
   `${steps.slice(0, 20).join(', ')}${steps.length > 20 ? `, ... (${steps.length} in all)` : ''}`;
 
+/** A value of a record, which may be anything. */
+const shown = (v: HistoryValue | undefined): string => (typeof v === 'object' ? JSON.stringify(v) : String(v ?? '–'));
+
 const stateClass = { running: 'good', finished: 'good', stopped: 'warn', killed: 'warn', failed: 'bad' } as const;
 
 function head(run: RunFolder, figures: readonly Figure[]): Markup {
@@ -39,8 +42,8 @@ function head(run: RunFolder, figures: readonly Figure[]): Markup {
     ? html`<p class="warn">${history.damaged.length} lines of the log could not be read (the first is line ${history.damaged[0]?.line}): a run that was killed leaves its last one cut short.</p>`
     : '';
   return html`<p><strong class="${stateClass[state]}">${state}</strong>${reason && reason !== state ? html`: ${reason}` : ''}</p>
-<dl class="facts">${fact('model', String(told.model ?? '–'))}${fact('parameters', typeof told.parameters === 'number' ? formatCount(told.parameters) : undefined)}
-${fact('optimizer', told.optimizer as string)}${fact('precision', told.precision as string)}${fact('steps', totalSteps ? `${steps} of ${totalSteps}` : String(steps))}
+<dl class="facts">${fact('model', told.model === undefined ? undefined : html`${shown(told.model)}`)}${fact('parameters', typeof told.parameters === 'number' ? formatCount(told.parameters) : undefined)}
+${fact('optimizer', html`${shown(told.optimizer)}`)}${fact('precision', html`${shown(told.precision)}`)}${fact('steps', totalSteps ? `${steps} of ${totalSteps}` : String(steps))}
 ${fact('started', started === undefined ? undefined : date(started))}${fact('last heard of', date(updated))}${fact('lasted', started === undefined ? undefined : formatDuration((updated - started) / 1000))}
 ${fact('starts', history.attempt > 1 ? String(history.attempt) : undefined)}${best}</dl>${damaged}`;
 }
@@ -80,7 +83,7 @@ function layers({ history }: RunFolder): Markup {
   if (rows.length === 0) return html``;
   const names = [...new Set(rows.flatMap((r) => Object.keys(r as object)))].slice(0, 16);
   const cell = (v: HistoryValue | undefined) =>
-    typeof v === 'number' ? html`<td>${formatNumber(v)}</td>` : html`<td class="text">${v === undefined ? '' : String(v)}</td>`;
+    typeof v === 'number' ? html`<td>${formatNumber(v)}</td>` : html`<td class="text">${v === undefined ? '' : shown(v)}</td>`;
   const row = (r: HistoryValue) => html`<tr>${names.map((n) => cell((r as Record<string, HistoryValue>)[n]))}</tr>`;
   const table = html`<table><thead><tr>${names.map((n) => html`<th scope="col">${n}</th>`)}</tr></thead><tbody>${rows.slice(0, 500).map(row)}</tbody></table>`;
   return html`<h2 id="layers">Layers</h2><p class="quiet">At step ${record?.step}.</p><div class="scroll" tabindex="0" role="region" aria-label="Layers">${table}</div>`;

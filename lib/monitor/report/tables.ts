@@ -11,7 +11,8 @@ const shades = 10;
 const nothing = html``;
 const percent = (v: number): string => (Number.isFinite(v) ? `${(100 * v).toFixed(1)} %` : '–');
 const figure = (v: unknown): string => (typeof v === 'number' ? formatNumber(v) : '–');
-const list = <T>(v: readonly T[] | undefined): readonly T[] => (Array.isArray(v) ? v : []);
+const list = <T>(v: readonly T[] | undefined): readonly T[] => v ?? [];
+const nameOf = (labels: readonly string[] | undefined, c: number): string => labels?.[c] ?? String(c);
 
 const panel = (title: string, content: Markup, more = ''): Markup =>
   html`<section class="panel ${more}"><h3>${title}</h3>${content}</section>`;
@@ -28,7 +29,7 @@ function confusion({ confusion: counts, labels }: EvalTables): Markup {
       'Confusion matrix',
       html`<p class="quiet">${counts.length} classes: too many to show; the most confused pairs are beside it.</p>`,
     );
-  const name = (i: number) => labels?.[i] ?? i;
+  const name = (i: number) => nameOf(labels, i);
   const row = (cells: readonly number[], t: number) => {
     const total = cells.reduce((a, b) => a + b, 0);
     const cell = (n: number, p: number) =>
@@ -99,7 +100,7 @@ const picture = /^data:image\/png;base64,[A-Za-z0-9+/=]+$/;
 function mistakes({ mistakes: all, labels }: EvalTables): Markup {
   const shown = list(all).slice(0, 50);
   if (shown.length === 0) return nothing;
-  const name = (c: number) => String(labels?.[c] ?? c);
+  const name = (c: number) => nameOf(labels, c);
   const one = (m: ShownMistake) => {
     const { image, text } = m.input ?? {};
     const what = `sample ${m.id}: ${name(m.target)}, taken for ${name(m.prediction)}`;
