@@ -150,6 +150,8 @@ const columnShapes = [
   [300, 24],
   [600, 33],
   [8200, 2],
+  [4200, 5],
+  [4200, 9],
 ] as const;
 
 /** The elements that each output is taken over, in order. */
