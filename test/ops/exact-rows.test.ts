@@ -5,8 +5,8 @@
  */
 import { describe, test } from 'vitest';
 import * as anneal from '../../lib/index.ts';
-import { batchNorm, groupNorm, layerNorm, logSoftmax, rmsNorm, scope, softmax, type Tensor } from '../../lib/index.ts';
-import { toFormat } from '../../lib/ops/define.ts';
+import { batchNorm, groupNorm, layerNorm, logSoftmax, narrow, rmsNorm, scope, softmax, type Tensor } from '../../lib/index.ts';
+import { nativeOp, run, toFormat } from '../../lib/ops/define.ts';
 import { expectClose } from '../helpers/compare.ts';
 import { drawn, expectExact, floats, whole } from '../helpers/exact.ts';
 import { placed, sizeOf } from '../helpers/place.ts';
@@ -127,6 +127,60 @@ describe.each(floats)('a peak far above the rest, %s', (dtype) => {
           of.backward(anneal.ones([], { dtype: of.dtype, device: of.device }));
           await expectExact(x.grad as Tensor, dx, `gradient of [${rows}, ${n}]`, limit);
           if (soft) await expectExact(aim.grad as Tensor, dt, `gradient of the target of [${rows}, ${n}]`, limit);
+        });
+    }),
+  );
+});
+
+/** The same values, from the second element of a block of memory on. */
+const shifted = (data: readonly number[], dtype: (typeof floats)[number]): Tensor =>
+  narrow(placed([0, ...data], [data.length + 1], dtype), 0, 1, data.length).detach();
+
+// Each of a gradient's operands alone begins off the boundary that the others begin on.
+describe.each(floats)('one operand elsewhere, %s', (dtype) => {
+  test.each(['g', 'y', 'have', 'dx', 'none'])('%s', (which) =>
+    scope.run(async () => {
+      for (const [rows, n] of [
+        [3, 9],
+        [2, 264],
+        [1, 2100],
+      ] as const)
+        await scope.run(async () => {
+          const [g, have] = [whole(rows * n, 4, 'g').map((v) => 4 * v), whole(rows * n, 9, 'have')];
+          const y = g.map((_, i) => (i % n === 1 || i % n === n - 2 ? 0.5 : 0));
+          const at = (name: string, data: readonly number[]) =>
+            name === which ? shifted(data, dtype) : placed(data, [data.length], dtype);
+          const dx = at(
+            'dx',
+            g.map(() => 0),
+          );
+          run(nativeOp('softmax.grad'), [at('g', g), at('y', y), at('have', have)], [dx], [rows, n, 1]);
+          const expected = g.map((v, i) => {
+            const row = i - (i % n);
+            const mean = ((g[row + 1] as number) + (g[row + n - 2] as number)) / 2;
+            return (have[i] as number) + (y[i] as number) * (v - mean);
+          });
+          await expectExact(dx, expected, `[${rows}, ${n}]`);
+          run(
+            nativeOp('logSoftmax.grad'),
+            [
+              at('g', g),
+              at(
+                'y',
+                y.map((v) => (v ? 0 : -height)),
+              ),
+              at('have', have),
+            ],
+            [dx],
+            [rows, n, 1],
+          );
+          // e^0 at two places, though no softmax has that.
+          const sums = g.map((_, i) => g.slice(i - (i % n), i - (i % n) + n).reduce((a, b) => a + b, 0));
+          await expectExact(
+            dx,
+            g.map((v, i) => (have[i] as number) + v - (y[i] ? (sums[i] as number) : 0)),
+            `log, [${rows}, ${n}]`,
+          );
         });
     }),
   );
