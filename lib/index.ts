@@ -4,6 +4,7 @@ export { type GradcheckOptions, gradcheck } from './autograd/gradcheck.ts';
 export type { GradientHook, HookHandle } from './autograd/hooks.ts';
 export * as augment from './data/augment/index.ts';
 export * as data from './data/index.ts';
+export * as dist from './distributed/index.ts';
 export { type Anomaly, AnomalyError, detectAnomaly, type OperandRange } from './monitor/anomaly.ts';
 export * as monitor from './monitor/index.ts';
 export { type Profile, type ProfiledCall, type ProfileOptions, type ProfileRow, profile } from './monitor/profile.ts';

@@ -24,6 +24,8 @@ export const valueBytes: number = limits.frameBytes - limits.keyBytes - 64;
 
 export const Op = { set: 1, get: 2, add: 3 } as const;
 export const Status = { ok: 0, timeout: 1, full: 2, notANumber: 3, stale: 4, closing: 5 } as const;
+/** Number of a reply to all that waits: the connection ends. */
+export const toAll: number = 2 ** 32 - 1;
 export const Verdict = { welcome: 0, wrongSecret: 1, wrongRun: 2, stale: 3, early: 4 } as const;
 
 /** Who connects. `attempt` -1 is a launcher, which outlives attempts and whose keys are its own; a launcher's run '' is whichever is served. */

@@ -1,4 +1,3 @@
-export { type GlooGroupOptions, glooGroup } from './gloo-group.ts';
 export type { CollectiveOptions, Pending, ProcessGroup, Reduction } from './process-group.ts';
-export { type Store, StoreClient, type StoreClientOptions } from './store.ts';
-export { StoreServer, type StoreServerOptions } from './store-server.ts';
+export type { Store } from './store.ts';
+export { type Failure, type GroupOptions, type InitOptions, init, run, type World } from './world.ts';

@@ -15,6 +15,7 @@ import {
   proofBytes,
   reply,
   Status,
+  toAll,
   Verdict,
 } from './frames.ts';
 
@@ -101,7 +102,8 @@ export class StoreServer {
       this.#waiters.delete(key);
       for (const waiter of waiters) this.#answer(waiter, Status.stale);
     }
-    for (const [socket, { attempt: theirs }] of this.#members) if (theirs !== -1 && theirs !== attempt) socket.end();
+    for (const [socket, { attempt: theirs }] of this.#members)
+      if (theirs !== -1 && theirs !== attempt) socket.end(reply(toAll, Status.stale));
   }
 
   /** A key's value now, of the present attempt. */
@@ -115,7 +117,7 @@ export class StoreServer {
     this.#waiters.clear();
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const socket of this.#strangers) socket.destroy();
-    for (const socket of this.#members.keys()) socket.end(() => socket.destroy());
+    for (const socket of this.#members.keys()) socket.end(reply(toAll, Status.closing), () => socket.destroy());
     await closed;
   }
 

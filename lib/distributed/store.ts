@@ -15,6 +15,7 @@ import {
   proofBytes,
   request,
   Status,
+  toAll,
   Verdict,
   valueBytes,
 } from './frames.ts';
@@ -59,7 +60,7 @@ class TryAgain extends Error {}
 
 export class StoreClient implements Store {
   readonly run: string;
-  readonly #socket: Socket;
+  private readonly socket: Socket;
   readonly #place: string;
   readonly #timeoutMs: number;
   readonly #pending = new Map<number, Pending>();
@@ -68,7 +69,7 @@ export class StoreClient implements Store {
 
   private constructor(socket: Socket, run: string, { host, port, timeoutMs = 30_000 }: StoreClientOptions) {
     this.run = run;
-    this.#socket = socket;
+    this.socket = socket;
     this.#place = `${host}:${port}`;
     this.#timeoutMs = timeoutMs;
     socket.on('close', () => this.#lose(`the store at ${this.#place} has closed the connection`));
@@ -159,12 +160,12 @@ export class StoreClient implements Store {
 
   /** Calls that wait are rejected. */
   async close(): Promise<void> {
-    if (this.#socket.closed) return;
-    const closed = new Promise((resolve) => this.#socket.once('close', resolve));
-    const timer = setTimeout(() => this.#socket.destroy(), graceMs);
+    if (this.socket.closed) return;
+    const closed = new Promise((resolve) => this.socket.once('close', resolve));
+    const timer = setTimeout(() => this.socket.destroy(), graceMs);
     this.#lose('the store was closed here');
-    this.#socket.ref();
-    this.#socket.end();
+    this.socket.ref();
+    this.socket.end();
     await closed;
     clearTimeout(timer);
   }
@@ -177,27 +178,28 @@ export class StoreClient implements Store {
       throw new ConfigError(`${where}: key must have 1 to ${limits.keyBytes} bytes, got ${size}`);
     if (this.#lost) throw new CollectiveError(`${where} of "${key}": ${this.#lost.message}`, { cause: this.#lost });
     const id = this.#next;
-    this.#next = (this.#next + 1) % 2 ** 32;
+    this.#next = (this.#next + 1) % toAll;
     return new Promise<Buffer>((resolve, reject) => {
       const late = () => {
         this.#lose(`the store at ${this.#place} did not answer ${what} of "${key}" within ${(timeoutMs + graceMs) / 1000} s`);
-        this.#socket.destroy();
+        this.socket.destroy();
       };
       const timer = setTimeout(late, Math.min(timeoutMs + graceMs, 2 ** 31 - 1));
       this.#pending.set(id, { what: `${where} of "${key}", ${timeoutMs / 1000} s`, resolve, reject, timer });
-      this.#socket.ref(); // who waits keeps the process alive; an idle connection does not
-      this.#socket.write(request(op, id, key, body));
+      this.socket.ref(); // who waits keeps the process alive; an idle connection does not
+      this.socket.write(request(op, id, key, body));
     });
   }
 
   #take(bytes: Buffer): void {
     const id = bytes.readUInt32BE();
     const status = bytes.readUInt8(4);
+    if (id === toAll) this.#lose(reasons[status] ?? `status ${status}`);
     const pending = this.#pending.get(id);
     if (!pending) return;
     clearTimeout(pending.timer);
     this.#pending.delete(id);
-    if (this.#pending.size === 0) this.#socket.unref();
+    if (this.#pending.size === 0) this.socket.unref();
     if (status === Status.ok) pending.resolve(Buffer.from(bytes.subarray(5)));
     else pending.reject(new CollectiveError(`${pending.what}: ${reasons[status] ?? `status ${status}`}`));
   }

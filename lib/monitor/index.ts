@@ -1,4 +1,3 @@
-export * from './control/index.ts';
 export { diagnose, type Finding, type Severity } from './diagnosis/index.ts';
 export {
   type ConfusedPair,

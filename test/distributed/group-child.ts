@@ -1,5 +1,6 @@
 /** A rank of a group: argv is what to do, rank, size, the store's port, milliseconds of a collective. Prints JSON. */
-import { glooGroup, StoreClient } from '../../lib/distributed/index.ts';
+import { glooGroup } from '../../lib/distributed/gloo-group.ts';
+import { StoreClient } from '../../lib/distributed/store.ts';
 import '../../lib/index.ts'; // adds Tensor's methods
 import { fromHost } from '../../lib/tensor/create.ts';
 import type { Tensor } from '../../lib/tensor/tensor.ts';

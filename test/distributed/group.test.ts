@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
-import { StoreServer } from '../../lib/distributed/index.ts';
+import { StoreServer } from '../../lib/distributed/store-server.ts';
 import { addonFile } from '../../lib/native/load.ts';
 
 const cwd = fileURLToPath(new URL('../..', import.meta.url));
