@@ -83,6 +83,7 @@ test('report: into the run’s folder, into a file, to the terminal', async () =
   ]);
   expect(own.out.trim()).toMatch(/^file:\/\/.*\/two\/report\.html$/);
   expect(readFileSync(join(two, 'report.html'), 'utf8')).toContain('<h1>two</h1>');
+  expect(readFileSync(join(two, 'report.html'), 'utf8')).toMatch(/id="findings">Findings<\/h2>[\s\S]*from step 3/); // its NaN
   expect(elsewhere.out.trim()).toMatch(/page\.html$/);
   expect(existsSync(join(folder, 'page.html'))).toBe(true);
   expect(terminal.out).toMatch(/^<!doctype html>[\s\S]*<\/html>\n$/);
