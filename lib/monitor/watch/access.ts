@@ -48,12 +48,14 @@ export class Access {
     if (name === undefined) return { status: 403, why: 'the Host header is missing or no name' };
     if (this.token === undefined && !loopback.has(name))
       return { status: 403, why: 'this address is not served here; use localhost' };
-    if (origin !== undefined && origin !== `http://${host}`) return { status: 403, why: 'requests of other origins are refused' };
+    // With a token it may stand behind a proxy that speaks TLS.
+    const own = origin === `http://${host}` || (this.token !== undefined && origin === `https://${host}`);
+    if (origin !== undefined && !own) return { status: 403, why: 'requests of other origins are refused' };
     const foreign = site !== undefined && site !== 'same-origin' && site !== 'none';
     if (foreign && !opening) return { status: 403, why: 'requests of other sites are refused' };
     if (request.method === 'POST') {
-      const own = origin !== undefined || site === 'same-origin' || request.headers.authorization !== undefined;
-      if (!own || request.headers['x-anneal'] !== '1')
+      const known = own || site === 'same-origin' || request.headers.authorization !== undefined;
+      if (!known || request.headers['x-anneal'] !== '1')
         return { status: 403, why: 'a change needs an Origin of this server and the header X-Anneal: 1' };
     }
     if (this.token === undefined || this.#knows(request, url, opening)) return undefined;

@@ -1,5 +1,17 @@
 /** `anneal watch` over HTTP: what it serves, to whom, and what it does with those who mean no good. */
-import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -154,6 +166,12 @@ describe('what grows', () => {
     expect(await series(server, 'a', replaced.generation, 'loss:0')).toMatchObject([
       [{ length: 9 }, [5, ...[2, 3, 4, 5, 6, 7, 8, 9].map((n) => 1 / n)]],
     ]);
+    // Written over where it stands: neither its inode nor its length tells.
+    const over = openSync(file, 'r+');
+    writeSync(over, text([attempt(1), step(1, { loss: 6 }), ...Array.from({ length: 20 }, (_, i) => step(i + 2))]));
+    closeSync(over);
+    const written = (await until((s) => s.step === 21)).data;
+    expect(await series(server, 'a', written.generation, 'loss:0')).toMatchObject([[{ length: 21 }, { 0: 6, 20: 1 / 21 }]]);
     truncateSync(file, 0);
     appendFileSync(file, text([attempt(1), step(1, { loss: 4 })]));
     const short = (await until((s) => s.step === 1)).data;
@@ -273,6 +291,7 @@ describe('to whom', () => {
     const sent = { ...other, cookie: `theme=dark; ${cookie?.split(';')[0]}; x=y` };
     expect((await ask(server, '/metrics', sent)).status).toBe(200);
     expect((await ask(server, '/metrics', { ...sent, origin: 'http://evil.example' })).status).toBe(403);
+    expect((await ask(server, '/metrics', { ...sent, origin: `https://${other.host}` })).status).toBe(200); // a proxy with TLS
     expect((await ask(server, '/metrics', { ...other, authorization: `Bearer ${token}` })).status).toBe(200);
     expect((await ask(server, '/metrics', { ...other, authorization: `Basic ${token}` })).status).toBe(401);
   });
