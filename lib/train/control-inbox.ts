@@ -19,7 +19,7 @@ import {
 import type { Obeyed } from './live-control.ts';
 import { evalFigures } from './recording.ts';
 
-/** Milliseconds between two looks. A look at an empty folder takes 0.1 to 0.3 ms of a processor (measured, most of it on threads that training does not use): 0.1 % of one. */
+/** Milliseconds between two looks. A look at an empty folder takes 0.1 to 0.3 ms of a processor (measured), all its threads counted: 0.1 % of one. */
 const lookEvery = 200;
 /** Requests taken up in one look, and refusals that one attempt tells of: who floods the folder fills neither loop nor journal. */
 const perLook = 32;
