@@ -229,7 +229,8 @@ const libraryNumber = /\b0f(00800000|4B000000|4B800000|C1B80000|C1C00000|3F19999
 
 /**
  * Comparisons in which equality gives the same either way: `first < n ? ceil((n - first) / step) : 0` and `first < n ? n - first : 0` are 0
- * where first is n; of two equal numbers either is the lesser one, the sign of 0 apart.
+ * where first is n; of two equal numbers either is the lesser one, the sign of 0 apart, also
+ * where NaN is asked for first.
  */
 function sameWhereEqual(lines: readonly string[], line: number): boolean {
   const compared = /^setp\.(?:lt|le|gt|ge)\.\w+\s+(%p\d+), (%\w+), (%\w+);/.exec(lines[line]?.trim() ?? '');
@@ -238,6 +239,16 @@ function sameWhereEqual(lines: readonly string[], line: number): boolean {
     const taken = new RegExp(`^selp\\.\\w+\\s+%\\w+, (${a}, ${b}|${b}, ${a}), ${p};`);
     const uses = lines.slice(line + 1, line + 40).filter((l) => new RegExp(`${p}\\b`).test(l));
     if (uses.length === 1 && taken.test((uses[0] as string).trim())) return true;
+    // The larger one, or NaN before all: which of the two is taken is asked once, and no place is kept beside it.
+    const either = new RegExp(`^or\\.pred\\s+(%p\\d+), (?:%p\\d+, ${p}|${p}, %p\\d+);`).exec((uses[0] ?? '').trim())?.[1];
+    const then = either
+      ? lines
+          .slice(line + 1, line + 40)
+          .filter((l) => new RegExp(`${either}\\b`).test(l))
+          .slice(1)
+      : [];
+    const oneOf = new RegExp(`^selp\\.\\w+\\s+%\\w+, (${a}, ${b}|${b}, ${a}), ${either};`);
+    if (uses.length === 1 && then.length === 1 && oneOf.test((then[0] as string).trim())) return true;
   }
   const [, p, a, b] = /^setp\.(?:lt|ge)\.s64\s+(%p\d+), (%rd\d+), (%rd\d+);/.exec(lines[line]?.trim() ?? '') ?? [];
   if (!p) return false;
