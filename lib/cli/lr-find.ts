@@ -1,12 +1,12 @@
 /** The learning-rate range test over a training script: the curve as text, what it suggests, and on request a picture. */
 import { writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ConfigError, describe } from '../native/errors.ts';
 import type { BatchSource } from '../train/batch.ts';
 import type { FindLearningRateOptions } from '../train/lr-finder.ts';
 import type { Trainer } from '../train/trainer.ts';
+import { tsxOf } from './typescript.ts';
 
 /** What a script's default export is, or gives: by its parts, for its Trainer is of the package that the script imports. */
 interface Parts {
@@ -31,14 +31,7 @@ async function load(script: string): Promise<Record<string, unknown>> {
       throw new ConfigError(`lr-find: there is no script ${resolve(script)}`);
     if (codeOf(error) !== 'ERR_UNKNOWN_FILE_EXTENSION') throw error;
   }
-  let tsx: { register: () => unknown };
-  try {
-    tsx = await import(pathToFileURL(createRequire(url).resolve('tsx/esm/api')).href);
-  } catch {
-    throw new ConfigError(
-      `lr-find: Node ${process.versions.node} does not run TypeScript, and tsx is not installed where ${script} is. npm install --save-dev tsx, or give JavaScript.`,
-    );
-  }
+  const tsx: { register: () => unknown } = await import(tsxOf('lr-find', script, 'tsx/esm/api'));
   tsx.register();
   return import(url);
 }

@@ -5,12 +5,16 @@ import { AnnealError } from '../native/errors.ts';
 import { control } from './control.ts';
 import { diagnose } from './diagnose.ts';
 import { doctor } from './doctor.ts';
+import { launch } from './launch.ts';
 import { lrFind } from './lr-find.ts';
 import { report } from './report.ts';
 import { runs } from './runs.ts';
 import { watch } from './watch.ts';
 
-const program = new Command('anneal').description('Trains neural networks from TypeScript.').showHelpAfterError();
+const program = new Command('anneal')
+  .enablePositionalOptions()
+  .description('Trains neural networks from TypeScript.')
+  .showHelpAfterError();
 
 program
   .command('doctor')
@@ -81,6 +85,20 @@ program
   .option('--host <address>', 'listens on this address too, not on this machine alone; a token is then needed')
   .option('--token', 'asks for a token on this machine, too: other users of it may not look or steer')
   .action((folder, options) => watch(folder, options));
+
+program
+  .command('launch')
+  .description('starts a script as several processes of one world on this machine; names what failed first')
+  .argument('<script>', 'calls dist.init or dist.run')
+  .argument('[args...]', "the script's own")
+  .option('--nproc-per-node <processes>', 'how many (default 1)')
+  .option('--max-restarts <times>', 'how often all are started again after a failure (default 0)')
+  .option('--log-dir <folder>', 'a file per attempt and rank (default runs/launch-TIME)')
+  .option('--grace <seconds>', 'from SIGTERM to SIGKILL (default 10)')
+  .passThroughOptions()
+  .action(async (script, args, options) => {
+    process.exitCode = await launch(script, args, options);
+  });
 
 program.parseAsync().catch((error: unknown) => {
   // What we say ourselves needs no stack.
