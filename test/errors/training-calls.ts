@@ -508,6 +508,8 @@ const host: Record<string, readonly Kind[]> = {
   ],
   'monitor.Calibration': [needs({ classes: count(2), bins: maybe(count(3)), ignoreIndex: maybe(int(0)) })],
   'monitor.ConfidentlyWrong': [needs({ classes: count(2), keep: maybe(count(3)) })],
+  'dist.init': [options({ timeout: num(30) })],
+  'dist.run': [fn(() => 1), options({ timeout: num(30) })],
   'monitor.JsonLinesSink': [file('log.jsonl')],
   'monitor.TensorBoardSink': [file('tensorboard'), options({ now: fn(() => 1) })],
   'monitor.reportOf': [file('none'), maybe(fn(() => []))],
