@@ -144,7 +144,7 @@ export class StoreClient implements Store {
   }
 
   async get(key: string, timeoutMs: number = this.#timeoutMs): Promise<Buffer> {
-    if (!(timeoutMs >= 0 && timeoutMs < 2 ** 31))
+    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0 && timeoutMs < 2 ** 31))
       throw new ConfigError(`store.get: timeoutMs must be from 0 to 2^31 - 1, got ${describe(timeoutMs)}`);
     const body = Buffer.alloc(4);
     body.writeUInt32BE(Math.ceil(timeoutMs));

@@ -498,8 +498,6 @@ const host: Record<string, readonly Kind[]> = {
     thing(() => ({ x: { data: new Float32Array(1), shape: [1], dtype: 'f32' }, ids: Int32Array.of(0) })),
     fn(() => 1),
   ],
-  'dist.init': [options({ timeout: num(1) })],
-  'dist.run': [fn(() => 1), options({ timeout: num(1) })],
   'monitor.Accuracy': [options({ ignoreIndex: int(0) })],
   'monitor.accuracy': [batch, batch, options({ ignoreIndex: int(0) })],
   'monitor.ConfusionMatrix': [
