@@ -105,18 +105,19 @@ async function exchange(store: Store, id: number, { rank, name, timeoutMs }: Pla
     const key = native().groupWanted(id);
     if (key !== '' && !asked.has(key)) {
       asked.add(key);
-      store.get(`${name}/gloo/${key}`, timeoutMs).then(
-        (value) => native().groupGive(id, key, value),
-        (error) => {
-          failed = error;
-        },
-      );
+      store
+        .get(`${name}/gloo/${key}`, timeoutMs)
+        .then((value) => native().groupGive(id, key, value))
+        .catch((error) => {
+          failed = error; // or nobody looks any more: the group was closed meanwhile
+        });
     }
     await delay(1);
   }
 }
 
-const agreements = new WeakMap<Store, number>();
+/** Rounds so far, by store and group. */
+const agreements = new WeakMap<Store, Map<string, number>>();
 
 /** Every rank tells its lines to the store and reads rank 0's. */
 async function agree(
@@ -125,8 +126,9 @@ async function agree(
   what: string,
   facts: readonly string[],
 ): Promise<void> {
-  const round = (agreements.get(store) ?? 0) + 1;
-  agreements.set(store, round);
+  const rounds = agreements.get(store) ?? new Map<string, number>();
+  const round = (rounds.get(name) ?? 0) + 1;
+  agreements.set(store, rounds.set(name, round));
   const text = facts.join('\n');
   const hash = createHash('sha256').update(text).digest('hex');
   const key = (r: number) => `${name}/agree/${round}/${what}/${r}`;
