@@ -527,6 +527,7 @@ const table: { readonly [kind: string]: { readonly [name: string]: Row } } = {
 const elsewhere: { readonly [op: string]: string } = {
   'matmul.plain': 'matmul chooses it natively: rows, columns and inner up to 33 above',
   peak: 'a benchmark of the CPU; it has no operands',
+  collective: 'test/distributed/group.test.ts: between processes, on the CPU alone',
   ...Object.fromEntries(
     ['randomWords', 'uniform', 'normal', 'randint', 'bernoulli', 'permutation', 'stochasticRound'].map((op) => [
       op,
