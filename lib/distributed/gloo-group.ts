@@ -55,13 +55,14 @@ export async function glooGroup(options: GlooGroupOptions): Promise<ProcessGroup
   checkOptions('glooGroup', options, ['store', 'rank', 'size', 'host', 'timeoutMs', 'name']);
   const { store, size, host = '127.0.0.1', timeoutMs = 30_000, name = 'world' } = options;
   if (typeof store?.get !== 'function')
-    throw new ConfigError(`glooGroup: store must be a store, got ${describe(store)}. See connectStore.`);
+    throw new ConfigError(`glooGroup: store must be a store, got ${describe(store)}. It comes with dist.init.`);
   checkInteger('glooGroup', 'size', size, 1, 65_536);
   const rank = checkInteger('glooGroup', 'rank', options.rank, 0, size - 1);
   checkInteger('glooGroup', 'timeoutMs', timeoutMs, 1, 2 ** 31 - 1);
   checkText('glooGroup', 'host', host);
   checkText('glooGroup', 'name', name);
-  await agree(store, { rank, size, name, timeoutMs }, 'world', [`ranks ${size}`, `anneal ${native().info().ops.length} ops`]);
+  const place = { rank, size, name, timeoutMs };
+  const round = await agree(store, place, 'worlds', [`ranks ${size}`, `ops ${native().info().ops.length}`]);
   openGloo();
   let id: number;
   try {
@@ -70,12 +71,12 @@ export async function glooGroup(options: GlooGroupOptions): Promise<ProcessGroup
     throw new CollectiveError(`${name}: rank ${rank} cannot listen on ${host}: ${(cause as Error).message}.`, { cause });
   }
   try {
-    await exchange(store, id, { rank, size, name, timeoutMs });
+    await exchange(store, id, place, round);
   } catch (error) {
     native().closeGroup(id);
     throw error;
   }
-  return new GlooGroup(id, { store, rank, size, name, timeoutMs });
+  return new GlooGroup(id, { store, ...place });
 }
 
 interface Place {
@@ -86,7 +87,7 @@ interface Place {
 }
 
 /** Carries what the mesh tells to the store, and what it asks for back, until it is connected. */
-async function exchange(store: Store, id: number, { rank, name, timeoutMs }: Place): Promise<void> {
+async function exchange(store: Store, id: number, { rank, name, timeoutMs }: Place, round: number): Promise<void> {
   const until = performance.now() + timeoutMs;
   const asked = new Set<string>();
   let told = 0;
@@ -100,13 +101,13 @@ async function exchange(store: Store, id: number, { rank, name, timeoutMs }: Pla
       throw new CollectiveError(`${name}: rank ${rank} was not connected with all others within ${timeoutMs} ms.`);
     for (let entry = native().groupTold(id, told); entry.length > 0; entry = native().groupTold(id, ++told)) {
       const end = entry.indexOf(0);
-      await store.set(`${name}/gloo/${entry.toString('utf8', 0, end)}`, entry.subarray(end + 1));
+      await store.set(`${name}/gloo/${round}/${entry.toString('utf8', 0, end)}`, entry.subarray(end + 1));
     }
     const key = native().groupWanted(id);
     if (key !== '' && !asked.has(key)) {
       asked.add(key);
       store
-        .get(`${name}/gloo/${key}`, timeoutMs)
+        .get(`${name}/gloo/${round}/${key}`, timeoutMs)
         .then((value) => native().groupGive(id, key, value))
         .catch((error) => {
           failed = error; // or nobody looks any more: the group was closed meanwhile
@@ -116,38 +117,42 @@ async function exchange(store: Store, id: number, { rank, name, timeoutMs }: Pla
   }
 }
 
-/** Rounds so far, by store and group. */
+/** Rounds so far, by store and group: every rank makes the same calls, so that a round has one number everywhere. */
 const agreements = new WeakMap<Store, Map<string, number>>();
 
-/** Every rank tells its lines to the store and reads rank 0's. */
-async function agree(
-  store: Store,
-  { rank, size, name, timeoutMs }: Place,
-  what: string,
-  facts: readonly string[],
-): Promise<void> {
+interface Facts {
+  hash: string;
+  text: string;
+}
+
+/** Every rank tells its lines to the store and compares all others' with rank 0's. Gives the round's number. */
+async function agree(store: Store, place: Place, what: string, facts: readonly string[]): Promise<number> {
+  const { rank, size, name, timeoutMs } = place;
   const rounds = agreements.get(store) ?? new Map<string, number>();
   const round = (rounds.get(name) ?? 0) + 1;
   agreements.set(store, rounds.set(name, round));
-  const text = facts.join('\n');
+  const text = [what, ...facts].join('\n');
   const hash = createHash('sha256').update(text).digest('hex');
-  const key = (r: number) => `${name}/agree/${round}/${what}/${r}`;
-  await store.set(key(rank), JSON.stringify({ hash, facts: text.slice(0, 700_000) }));
-  const all = await Promise.all(
-    Array.from(
-      { length: size },
-      async (_, r) => JSON.parse(String(await store.get(key(r), timeoutMs))) as { hash: string; facts: string },
-    ),
+  const key = (r: number) => `${name}/agree/${round}/${r}`;
+  const of = async (r: number): Promise<Facts> => JSON.parse(String(await store.get(key(r), timeoutMs)));
+  await store.set(key(rank), JSON.stringify({ hash, text: text.slice(0, 2 ** 20) }));
+  const first = await of(0);
+  // As they come: where sizes differ, some rank that this one waits for may never come.
+  await Promise.all(
+    Array.from({ length: size }, async (_, r) => {
+      const other = await of(r);
+      if (other.hash !== first.hash)
+        throw new CollectiveError(`${name}: the ranks' ${what} differ: ${difference(first, other, r)}`);
+    }),
   );
-  const first = all[0] as { hash: string; facts: string };
-  const other = all.findIndex(({ hash: h }) => h !== first.hash);
-  if (other < 0) return;
-  const [left, right] = [first.facts.split('\n'), (all[other] as { facts: string }).facts.split('\n')];
+  return round;
+}
+
+function difference(first: Facts, other: Facts, rank: number): string {
+  const [left, right] = [first.text.split('\n'), other.text.split('\n')];
   const at = left.findIndex((line, i) => line !== right[i]);
   const line = at < 0 ? left.length : at;
-  throw new CollectiveError(
-    `${name}: the ranks' ${what} differ: rank 0 has "${left[line] ?? 'nothing'}" where rank ${other} has "${right[line] ?? 'nothing'}" (line ${line + 1} of ${left.length} and ${right.length}). Start all ranks with the same script and options.`,
-  );
+  return `rank 0 has "${left[line] ?? 'nothing'}" where rank ${rank} has "${right[line] ?? 'nothing'}" (line ${line} of ${left.length - 1} and ${right.length - 1}). Start all ranks with the same script and options.`;
 }
 
 class GlooGroup implements ProcessGroup {
@@ -210,8 +215,8 @@ class GlooGroup implements ProcessGroup {
     return this.#queue('recv', [], [this.#operand('recv', x)], options, 0, this.#peer('recv', 'from', from, true));
   }
 
-  agree(what: string, facts: readonly string[]): Promise<void> {
-    return agree(this.#store, this.#place, what, facts);
+  async agree(what: string, facts: readonly string[]): Promise<void> {
+    await agree(this.#store, this.#place, what, facts);
   }
 
   async close(): Promise<void> {

@@ -39,6 +39,18 @@ const failed = ({ end }: Outcome) => end.code !== 0;
 const consequence = ({ process, end }: Outcome) => process.failure?.code === 'COLLECTIVE' || end.told;
 const timeOf = ({ process, end }: Outcome) => process.failure?.time ?? end.time;
 
+/** What a rank told of its failure; undefined where that cannot be read: what it says must not end the launcher. */
+export function failureOf(told: Buffer): Failure | undefined {
+  try {
+    const { rank, code, message, step, time } = JSON.parse(told.toString()) as Partial<Failure>;
+    if (typeof rank !== 'number' || typeof code !== 'string' || typeof message !== 'string' || typeof time !== 'number')
+      return undefined;
+    return { rank, code, message, time, ...(typeof step === 'number' ? { step } : {}) };
+  } catch {
+    return undefined;
+  }
+}
+
 /** The earliest failure that no other caused. */
 export function rootCause<T extends Outcome>(outcomes: readonly T[]): T | undefined {
   return outcomes.filter(failed).sort((a, b) => +consequence(a) - +consequence(b) || timeOf(a) - timeOf(b))[0];
@@ -111,7 +123,7 @@ export async function launch(settings: LaunchSettings): Promise<number> {
         processes.map(async (process) => {
           const end = await process.ended;
           const told = store.peek(`anneal/failure/${process.rank}`);
-          if (told) process.failure = JSON.parse(told.toString()) as Failure;
+          process.failure = told && failureOf(told);
           if (end.code !== 0) stop('SIGTERM');
           return { process, end };
         }),

@@ -93,7 +93,10 @@ async function join(options: InitOptions): Promise<{ world: World; fail: (error:
   const port = server?.port ?? environment.port;
   const timeoutMs = timeout * 1000;
   const where = { host: server ? '127.0.0.1' : host, port, secret, run, attempt, who: `rank ${rank}`, timeoutMs };
-  const store = await StoreClient.connect(where);
+  const store = await StoreClient.connect(where).catch(async (error) => {
+    await server?.close();
+    throw error;
+  });
   let [group, closed]: [Promise<ProcessGroup> | undefined, Promise<void> | undefined] = [undefined, undefined];
   const leave = async () => {
     try {
@@ -135,6 +138,7 @@ async function join(options: InitOptions): Promise<{ world: World; fail: (error:
     try {
       await store.set(`anneal/failure/${rank}`, JSON.stringify(failure));
     } finally {
+      await (await group?.catch(() => undefined))?.close(); // whoever waits for this rank need not be too late to know
       await store.close();
       await server?.close();
     }

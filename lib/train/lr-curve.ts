@@ -2,7 +2,7 @@ import { plotSvg, plotText } from '../schedule/plot.ts';
 
 /** Suggestions of a learning rate: each a rate of the first group. */
 export interface LearningRateSuggestions {
-  /** A fifth of the rate at which the loss was least, just below the point from which it rises. The guide's, and the default. */
+  /** A quarter of the rate at which the loss was least, just below the point from which it rises. The guide's, and the default. */
   belowRise: number;
   /** Midpoint of the longest falling stretch. */
   valley: number;
@@ -60,7 +60,7 @@ export class LearningRateCurve {
     });
     const [start, end] = longestFall(seen.slice(0, least + 1)); // what falls behind the rise falls from a height of its own
     this.suggestions = {
-      belowRise: (at[least] as number) / 5,
+      belowRise: (at[least] as number) / 4,
       valley: at[Math.floor((start + end) / 2)] as number,
       steepest: at[slopes.indexOf(Math.min(...slopes.slice(0, least + 1)))] as number,
     };

@@ -4,7 +4,9 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
+import { glooGroup } from '../../lib/distributed/gloo-group.ts';
+import { StoreClient } from '../../lib/distributed/store.ts';
 import { StoreServer } from '../../lib/distributed/store-server.ts';
 import { addonFile } from '../../lib/native/load.ts';
 
@@ -60,6 +62,42 @@ describe.skipIf(without)('groups of processes (need libgloo-dev when the addon i
     await store.close();
   });
 
+  /** Both ranks in this process, which connect and make no collective: they share one comm stream. */
+  const connected = async (sizes: readonly number[], timeoutMs: number) => {
+    const server = await StoreServer.listen({ secret: 'of the test', run: 'test' });
+    onTestFinished(() => server.close());
+    const stores = await Promise.all(
+      sizes.map((_, rank) =>
+        StoreClient.connect({
+          host: '127.0.0.1',
+          port: server.port,
+          secret: 'of the test',
+          run: 'test',
+          attempt: 0,
+          who: `rank ${rank}`,
+        }),
+      ),
+    );
+    return () =>
+      Promise.allSettled(stores.map((store, rank) => glooGroup({ store, rank, size: sizes[rank] as number, timeoutMs })));
+  };
+  test('a group that was closed is made anew under its name, over the same store', async () => {
+    const join = await connected([2, 2], 5000);
+    for (let i = 0; i < 3; i++) {
+      const groups = await join();
+      expect(groups.map((g) => (g.status === 'fulfilled' ? 'joined' : g.reason.message))).toEqual(['joined', 'joined']);
+      for (const g of groups) if (g.status === 'fulfilled') await g.value.close();
+    }
+  });
+  test('a world of another size: every rank is told, and does not wait for who never comes', async () => {
+    const join = await connected([2, 3], 20_000);
+    const started = performance.now();
+    for (const g of await join())
+      expect(g.status === 'rejected' && g.reason.message).toMatch(
+        /the ranks' worlds differ: rank 0 has "ranks 2" where rank 1 has "ranks 3"/,
+      );
+    expect(performance.now() - started).toBeLessThan(2000);
+  });
   test('a rank that is killed: the others know within a second, and the group is of no more use', async () => {
     const { store, ranks } = await start('lose', 3, 30_000);
     await Promise.all(ranks.map(({ next }) => next()));

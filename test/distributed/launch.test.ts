@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, describe, expect, test } from 'vitest';
 import { firstHost, readEnvironment } from '../../lib/distributed/environment.ts';
+import { failureOf } from '../../lib/distributed/launcher.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(root, 'build', 'launch-'));
@@ -26,6 +27,23 @@ const exchange = `await dist.run(async ({ rank, worldSize, store }) => {
 });`;
 
 describe('anneal launch', () => {
+  test('what a rank tells of its failure may be anything', () => {
+    const told = { rank: 1, code: 'DATA', message: 'row 3', time: 5 };
+    expect(failureOf(Buffer.from(JSON.stringify({ ...told, step: 7, more: 1 })))).toEqual({ ...told, step: 7 });
+    expect(failureOf(Buffer.from(JSON.stringify({ ...told, step: 'x' })))).toEqual(told);
+    for (const bad of [
+      '',
+      'nonsense',
+      'null',
+      '7',
+      '[]',
+      '{}',
+      JSON.stringify({ ...told, message: 3 }),
+      JSON.stringify({ ...told, time: null }),
+    ])
+      expect(failureOf(Buffer.from(bad)), bad).toBeUndefined();
+  });
+
   test('two processes exchange through the store; arguments, prefixes, log files', () => {
     const { stdout, stderr, status } = launch('--nproc-per-node', '2', script('a.ts', exchange), '--lr', '3');
     expect([stderr, status]).toEqual(['', 0]);

@@ -254,34 +254,17 @@ describe.each(floats)('norms of 1 and -1, %s', (dtype) => {
   const rows = '1x2 3x8 5x32 9x40 4x130 3x264 2x1000 5x1032 3x2056 3x4104 2x8200 200x8 130x16 300x6 1100x6 2x2050 700x64'
     .split(' ')
     .map((s) => s.split('x').map(Number) as [number, number]);
+  const along = (m: number, n: number) => ({
+    shape: [m, n],
+    groupOf: (i: number) => Math.floor(i / n),
+    channelOf: (i: number) => i % n,
+    channels: n,
+  });
   test.each(rows)('layerNorm [%i, %i]', (m, n) =>
-    scope.run(() =>
-      compareNorm(
-        {
-          shape: [m, n],
-          groupOf: (i) => Math.floor(i / n),
-          channelOf: (i) => i % n,
-          channels: n,
-          op: (x, w, b) => layerNorm(x, w, b, { eps }),
-        },
-        dtype,
-      ),
-    ),
+    scope.run(() => compareNorm({ ...along(m, n), op: (x, w, b) => layerNorm(x, w, b, { eps }) }, dtype)),
   );
   test.each([...rows, [4, 7], [3, 129], [2, 1029], [50, 33], [2, 2051]])('rmsNorm [%i, %i]', (m, n) =>
-    scope.run(() =>
-      compareNorm(
-        {
-          shape: [m, n],
-          groupOf: (i) => Math.floor(i / n),
-          channelOf: (i) => i % n,
-          channels: n,
-          op: (x, w) => rmsNorm(x, w, { eps }),
-          rms: true,
-        },
-        dtype,
-      ),
-    ),
+    scope.run(() => compareNorm({ ...along(m, n as number), op: (x, w) => rmsNorm(x, w, { eps }), rms: true }, dtype)),
   );
   const images = '2x3x4x5 4x8x3x3 2x40x5x5 6x33x2x7 2x4x40x40 64x6x2x2 3x130x2x1 2x2x90x100'
     .split(' ')

@@ -5,10 +5,10 @@ import { LearningRateCurve } from '../../lib/train/lr-curve.ts';
 import { clusters, valuesOf } from './helpers.ts';
 
 const [set, held] = [clusters(512, { noise: 1.2 }), clusters(256, { noise: 1.2, name: 'held' })];
-const train = () => data.loader(set, { batchSize: 32, shuffle: true, seed: 2 });
+const train = (seed = 2) => data.loader(set, { batchSize: 32, shuffle: true, seed });
 
-function net(): nn.Module {
-  manualSeed(3);
+function net(seed = 3): nn.Module {
+  manualSeed(seed);
   return new nn.Sequential(new nn.Linear(8, 32), new nn.ReLU(), new nn.Dropout(0.2), new nn.Linear(32, 3));
 }
 function trainer(optimizer: (m: nn.Module) => optim.Optimizer, model = net()) {
@@ -48,19 +48,26 @@ describe.each(kinds)('findLearningRate with %s', (_, optimizer, grid) => {
     expect(await once(true)).toEqual(await once(false));
   });
 
-  // On the MNIST CNN the suggestion itself is held to the best of a grid (docs/techniques/lr-finder.md); here the grid is flat around its best.
-  test('a run at its suggestion ends within a fifth of the best of a grid of 8, by the loss on held-out data', async () => {
-    const curve = await trainer(optimizer).findLearningRate({ train: train() });
-    const score = async (lr: number) => {
-      const t = trainer(optimizer);
-      for (const g of t.options.optimizer.groups) g.lr = lr;
-      await t.fit({ train: train(), epochs: 3 });
-      return (await t.evaluate(data.loader(held, { batchSize: 256 }))).loss;
+  // On the MNIST CNN the suggestion itself is held to the best of a grid (docs/techniques/lr-finder.md); here the grid is flat around its best, and one
+  // seed tells little.
+  test('runs at its suggestions end within a fifth of the best of a grid of 8, by the loss on held-out data, three seeds', async () => {
+    const seeds = [2, 3, 4];
+    const score = async (lr: (seed: number) => Promise<number>) => {
+      let sum = 0;
+      for (const seed of seeds) {
+        const t = trainer(optimizer, net(seed));
+        const rate = await lr(seed);
+        for (const g of t.options.optimizer.groups) g.lr = rate;
+        await t.fit({ train: train(seed), epochs: 3 });
+        sum += (await t.evaluate(data.loader(held, { batchSize: 256 }))).loss;
+      }
+      return sum / seeds.length;
     };
     const scores: number[] = [];
-    for (const lr of grid) scores.push(await score(lr));
+    for (const lr of grid) scores.push(await score(async () => lr));
     const best = Math.min(...scores.filter(Number.isFinite));
-    expect(await score(curve.suggestion)).toBeLessThan(1.2 * best);
+    const found = (seed: number) => trainer(optimizer, net(seed)).findLearningRate({ train: train(seed) });
+    expect(await score(async (seed) => (await found(seed)).suggestion)).toBeLessThan(1.2 * best);
     expect(scores.filter((loss) => !(loss < 1.2 * best)).length).toBeGreaterThan(3);
   });
 });
@@ -76,8 +83,8 @@ describe('the curve', () => {
   test('suggestions', () => {
     const { belowRise, valley, steepest } = curve.suggestions;
     expect(curve.suggestion).toBe(belowRise);
-    expect(belowRise * 5).toBeGreaterThan(0.004); // the average over its neighbours is least before the steep side
-    expect(belowRise * 5).toBeLessThan(0.0125);
+    expect(belowRise * 4).toBeGreaterThan(0.004); // the average over its neighbours is least before the steep side
+    expect(belowRise * 4).toBeLessThan(0.0125);
     for (const lr of [valley, steepest]) expect(lr > 1e-5 && lr < 1e-2 ? 'on the slope' : lr).toBe('on the slope');
   });
   test('as text and as a picture', () => {

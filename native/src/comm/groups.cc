@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 
 namespace anneal::comm {
 namespace {
@@ -13,7 +14,6 @@ namespace {
 struct Group {
   const Module* module;
   void* mesh;
-  bool closed = false;
   Group(const Module* m, void* p) : module(m), mesh(p) {}
   ~Group() { module->close(mesh); }
 };
@@ -69,8 +69,8 @@ int openGroup(int rank, int size, const std::string& host, int64_t timeoutMs) {
 
 std::string toldBy(int id, int index) {
   const auto group = need(id);
-  std::string entry(1 << 16, '\0');
-  entry.resize(static_cast<size_t>(group->module->told(group->mesh, index, entry.data(), static_cast<int>(entry.size()))));
+  std::string entry(static_cast<size_t>(group->module->told(group->mesh, index, nullptr, 0)), '\0');
+  group->module->told(group->mesh, index, entry.data(), static_cast<int>(entry.size()));
   return entry;
 }
 
@@ -104,6 +104,8 @@ void closeGroup(int id) {
     g.all.erase(it);
   }
   group->module->abort(group->mesh);
+  // A mesh that is connecting ends when its peers answer or are too late: not while JavaScript waits.
+  std::thread([last = std::move(group)]() mutable { last.reset(); }).detach();
 }
 
 void abortAll() {

@@ -35,7 +35,7 @@ struct Module {
   int32_t version;
   /** Listens on `host`; null with a message where that fails. */
   void* (*open)(int rank, int size, const char* host, int64_t timeoutMs, char* message);
-  /** The index-th entry that this rank tells: its key, a zero, its value. Bytes copied to `to`; 0 while there is none. */
+  /** The index-th entry that this rank tells: its key, a zero, its value. Its bytes, 0 while there is none; copied to `to` where they fit. */
   int (*told)(void* mesh, int index, char* to, int capacity);
   /** The key that is waited for, and a zero; 0 where none is. */
   int (*wanted)(void* mesh, char* to, int capacity);

@@ -1,16 +1,15 @@
 /** The live page in a real browser. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { formatRecord, readHistory } from '../../../lib/monitor/history.ts';
+import { readHistory } from '../../../lib/monitor/history.ts';
 import { type RunServer, type ServeOptions, serveRuns } from '../../../lib/monitor/watch/server.ts';
 import { inBrowser, type Opened, open, poorContrasts, withoutBrowser } from '../../helpers/browser.ts';
+import { folder, text } from './helpers.ts';
 
-const text = (records: object[]) => records.map((r) => `${formatRecord(r as never)}\n`).join('');
 const step = (n: number, more: object = {}) => ({
   ...{ attempt: 1, step: n, type: 'step', epoch: 0, loss: 4 / n, lr: 0.1, gradNorm: 1 + (n % 7), applied: true },
   ...{ samples: 8, samplesPerSecond: 100, memory: 2 ** 20, ...more },
@@ -21,15 +20,6 @@ const begin = [
   { attempt: 1, step: 0, type: 'run', model: 'M', totalSteps: 400 },
 ];
 
-function folder(runs: Record<string, object[]>): string {
-  const dir = mkdtempSync(join(tmpdir(), 'anneal-watch-'));
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
-  for (const [name, records] of Object.entries(runs)) {
-    mkdirSync(join(dir, name), { recursive: true });
-    writeFileSync(join(dir, name, 'metrics.jsonl'), text(records));
-  }
-  return dir;
-}
 async function watch(dir: string, options: ServeOptions = {}): Promise<Opened & { server: RunServer }> {
   const server = await serveRuns(dir, { port: 0, ...options });
   onTestFinished(() => server.close());

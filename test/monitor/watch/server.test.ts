@@ -3,10 +3,8 @@ import {
   appendFileSync,
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   renameSync,
-  rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -14,14 +12,13 @@ import {
 } from 'node:fs';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { connect, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { formatRecord } from '../../../lib/monitor/history.ts';
 import { overlay, parseSeries, plan } from '../../../lib/monitor/watch/curves.mjs';
 import type { RunState } from '../../../lib/monitor/watch/live-run.ts';
 import { type RunServer, type ServeOptions, serveRuns } from '../../../lib/monitor/watch/server.ts';
+import { folder, text } from './helpers.ts';
 
 const attempt = (n: number, step = 0) => ({ attempt: n, step, type: 'attempt', time: 1 });
 const step = (n: number, more: object = {}) => ({
@@ -33,17 +30,7 @@ const step = (n: number, more: object = {}) => ({
   applied: true,
   ...more,
 });
-const text = (records: object[]) => records.map((r) => `${formatRecord(r as never)}\n`).join('');
 
-function folder(runs: Record<string, object[]> = {}): string {
-  const dir = mkdtempSync(join(tmpdir(), 'anneal-watch-'));
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
-  for (const [name, records] of Object.entries(runs)) {
-    mkdirSync(join(dir, name), { recursive: true });
-    writeFileSync(join(dir, name, 'metrics.jsonl'), text(records));
-  }
-  return dir;
-}
 async function serve(dir: string, options: ServeOptions = {}): Promise<RunServer> {
   const server = await serveRuns(dir, { port: 0, ...options });
   onTestFinished(() => server.close());
