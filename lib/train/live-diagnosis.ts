@@ -5,11 +5,11 @@ import type { TrainEvent } from './events.ts';
 type Told = Omit<HistoryRecord, 'attempt'>;
 
 /** Step records that are kept: the first, which tell where the run began, and the latest. Others are kept so many of each type. */
-const [firstSteps, lastSteps, lastOthers] = [256, 2048, 256];
-/** Steps between two looks; a look takes about a millisecond. */
-const every = 100;
-/** After a step that was skipped one need not wait so long. */
-const soon = 10;
+const [firstSteps, lastSteps, lastOthers] = [256, 512, 256];
+/** Steps between two looks, and this share of the steps done where that is more: a look takes as long as some steps of a small model. */
+const [every, share] = [100, 1 / 8];
+/** After an evaluation, or a step that was skipped, one need not wait so long. */
+const soon = 50;
 
 /** Who hears of findings. */
 export interface Listener {
@@ -63,8 +63,9 @@ export class LiveDiagnosis {
     this.#step = record.step;
     this.#keep(record);
     if (record.type === 'step') this.#since++;
-    const skipped = record.applied === false && this.#since >= soon;
-    if (record.type === 'eval' || record.type === 'anomaly' || this.#since >= every || skipped) this.#look();
+    const news = record.type === 'eval' || record.applied === false;
+    const wait = Math.max(news ? soon : every, share * record.step);
+    if (record.type === 'anomaly' || this.#since >= wait) this.#look();
   }
 
   /** At the end: what was told and has changed is written as it is now, what is so no more as resolved. */

@@ -83,7 +83,7 @@ export interface TrainerOptions {
   detectAnomaly?: boolean;
   /**
    * Judge the run by its records while it goes on: findings are events of type 'finding', lines of the history and of the progress bar. Default true; costs
-   * about a millisecond every 100 steps.
+   * some milliseconds every 100 steps, less often as the run grows long.
    */
   diagnose?: boolean;
   /** Record figures of every layer at every so many steps (see `StepperOptions`); diagnosis then sees dead units and saturated softmax. Default: none. */
