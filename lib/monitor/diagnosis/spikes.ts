@@ -32,14 +32,14 @@ export class SpikeDetector {
     const all = this.#window;
     if (all.length < least) return false;
     this.#begin ??= median(all);
+    // The cheap tests first: nearly every step is over here, and medians are sorted.
+    if (!(value > this.#floor * this.#begin)) return false;
     let [sum, squares] = [0, 0];
     for (const v of all) sum += v;
     const mean = sum / all.length;
     for (const v of all) squares += (v - mean) ** 2;
     const deviation = Math.sqrt(squares / all.length);
-    // The cheap test first: medians are sorted.
-    if (!(value > mean + z * deviation)) return false;
-    return value > this.#floor * this.#begin && value > this.#times * median(all);
+    return value > mean + z * deviation && value > this.#times * median(all);
   }
 }
 

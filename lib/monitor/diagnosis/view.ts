@@ -45,13 +45,23 @@ const list = (v: unknown): readonly unknown[] => (Array.isArray(v) ? v : []);
 const fields = (v: unknown): Fields => (typeof v === 'object' && v !== null && !Array.isArray(v) ? (v as Fields) : {});
 
 function stepOf(r: HistoryRecord): StepView {
-  const ids = list(r.sampleIds).filter((v): v is number => typeof v === 'number');
+  const ids = r.sampleIds === undefined ? [] : list(r.sampleIds).filter((v): v is number => typeof v === 'number');
+  // One literal: made of spread parts it takes several times as long, and a run that goes on is looked at again and again.
   return {
-    ...{ step: r.step, applied: r.applied !== false, reason: text(r.reason), epoch: number(r.epoch) },
-    ...{ loss: number(r.loss), lr: number(r.lr), plannedLr: number(r.plannedLr) },
-    ...{ gradNorm: number(r.gradNorm), clippedGradNorm: number(r.clippedGradNorm) },
-    ...{ lossScale: number(r.lossScale), updateRatio: number(r.updateRatio) },
-    ...{ seconds: number(r.seconds), dataSeconds: number(r.dataSeconds), deviceSeconds: number(r.deviceSeconds) },
+    step: r.step,
+    applied: r.applied !== false,
+    reason: text(r.reason),
+    epoch: number(r.epoch),
+    loss: number(r.loss),
+    lr: number(r.lr),
+    plannedLr: number(r.plannedLr),
+    gradNorm: number(r.gradNorm),
+    clippedGradNorm: number(r.clippedGradNorm),
+    lossScale: number(r.lossScale),
+    updateRatio: number(r.updateRatio),
+    seconds: number(r.seconds),
+    dataSeconds: number(r.dataSeconds),
+    deviceSeconds: number(r.deviceSeconds),
     sampleIds: ids.length ? ids : undefined,
   };
 }
