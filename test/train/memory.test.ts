@@ -28,13 +28,14 @@ function slope(points: readonly (readonly [number, number])[]): number {
 
 describe('a Trainer of many steps, validation after every epoch, best weights kept', { timeout: 180_000 }, () => {
   for (const mode of ['nobody reads the events', 'read']) {
-    test(`holds the same memory at step 100 and at step 3000 (${mode})`, async () => {
-      const { samples, events } = await train(3000, mode);
+    test(`holds the same memory at step 100 and at step 9000 (${mode})`, async () => {
+      const { samples, events } = await train(9000, mode);
       expect(events > 0).toBe(mode === 'read');
-      expect(samples.map((s) => s.step)).toEqual(Array.from({ length: 30 }, (_, i) => 100 * (i + 1)));
+      expect(samples.map((s) => s.step)).toEqual(Array.from({ length: 90 }, (_, i) => 100 * (i + 1)));
       const [first] = samples as [Sample];
       for (const { step, live, handles } of samples)
         expect({ step, live, handles }).toEqual({ step, live: first.live, handles: first.handles });
+      // What is resident goes up and down by 2 MB at will, and falls between the 3,000th and the 5,000th step: fewer steps have no slope of their own.
       const warm = samples.filter((s) => s.step >= 1000);
       const megabytes = (of: 'resident' | 'heap') => (1000 * slope(warm.map((s) => [s.step, s[of]] as const))) / 2 ** 20;
       console.log(
