@@ -67,20 +67,26 @@ export function checkpoint(fn: (...inputs: Tensor[]) => Tensor, ...inputs: Tenso
   // Where only parameters want gradients, the walk must come here all the same.
   const anchor = unwritten([0], 'f32', out.device);
   anchor.requiresGrad = true;
-  record('checkpoint', [...inputs, anchor], [out], inputs, ([g], saved, back) =>
-    scope(() => {
-      const { inputs, gradients } = bind({ grad: true }, () => entered(saved, wanted, anchor));
-      const result = bind({ grad: true, precision, rng: asItWas(before) }, () => fn(...inputs));
-      if (!result.node)
-        throw new GraphError(
-          'checkpoint: the function gave a result without a tape when it was called again. It must compute the same twice.',
-        );
-      // The gradient is handed on, as from any node to the next: what is exclusive may be added to in place, which rounds otherwise.
-      const seed = g?.alias();
-      g?.dispose();
-      walkFrom(result, seed, back.observe);
-      return gradients();
-    }),
+  record(
+    'checkpoint',
+    [...inputs, anchor],
+    [out],
+    inputs,
+    ([g], saved, back) =>
+      scope(() => {
+        const { inputs, gradients } = bind({ grad: true }, () => entered(saved, wanted, anchor));
+        const result = bind({ grad: true, precision, rng: asItWas(before) }, () => fn(...inputs));
+        if (!result.node)
+          throw new GraphError(
+            'checkpoint: the function gave a result without a tape when it was called again. It must compute the same twice.',
+          );
+        // The gradient is handed on, as from any node to the next: what is exclusive may be added to in place, which rounds otherwise.
+        const seed = g?.alias();
+        g?.dispose();
+        walkFrom(result, seed, back.observe);
+        return gradients();
+      }),
+    true,
   );
   return out;
 }

@@ -52,6 +52,8 @@ class Node implements TapeNode {
   readonly id = nodes++;
   readonly edges: readonly Edge[];
   readonly vjp: Vjp;
+  /** Walks a tape of its own, which may reach leaves that are not among the edges. */
+  readonly nested: boolean;
   /** Gradients of the outputs that have arrived in this walk. */
   readonly grads: (Tensor | undefined)[];
   pass = 0;
@@ -67,8 +69,10 @@ class Node implements TapeNode {
     saved: readonly Tensor[],
     vjp: Vjp,
     scope: ScopeRecord | null,
+    nested: boolean,
   ) {
     this.op = op;
+    this.nested = nested;
     const edges = new Array<Edge>(inputs.length);
     for (let i = 0; i < inputs.length; i++) {
       const t = inputs[i] as Tensor;
@@ -146,6 +150,7 @@ export const records = (inputs: readonly Tensor[]): boolean => wanted(inputs) &&
 /**
  * Puts a call on the tape: `outputs` become results of `op`. The memory of `saved` stays until backward has used it.
  * Does nothing where no input wants a gradient or gradients are off.
+ * @param nested whether `vjp` walks a tape of its own
  */
 export function record(
   op: string,
@@ -153,11 +158,12 @@ export function record(
   outputs: readonly Tensor[],
   saved: readonly Tensor[],
   vjp: Vjp,
+  nested = false,
 ): void {
   if (!wanted(inputs)) return;
   const { grad, scope } = current();
   if (!grad) return;
-  const node = new Node(op, inputs, outputs.length, saved, vjp, scope);
+  const node = new Node(op, inputs, outputs.length, saved, vjp, scope, nested);
   for (let i = 0; i < outputs.length; i++) {
     const t = outputs[i] as Tensor;
     t.node = node;
@@ -181,6 +187,36 @@ export function setArithmetic(a: Arithmetic): void {
 
 /** Called with every leaf that receives a gradient; the Stepper uses it to find gradients that nobody owns. */
 export type LeafObserver = (leaf: Tensor) => void;
+
+/** Follows how often the nodes that are still to come use each leaf: a leaf that none will use has its whole gradient. */
+class Settling {
+  readonly #uses = new Map<Tensor, number>();
+  readonly #settled: LeafObserver;
+  #nested = 0;
+  #waiting: Tensor[] = [];
+
+  constructor(nodes: readonly Node[], settled: LeafObserver) {
+    this.#settled = settled;
+    for (const { edges, nested } of nodes) {
+      this.#nested += +nested;
+      for (const { leaf } of edges) if (leaf) this.#uses.set(leaf, (this.#uses.get(leaf) ?? 0) + 1);
+    }
+  }
+
+  passed({ edges, nested }: Node): void {
+    this.#nested -= +nested;
+    for (const { leaf } of edges) {
+      if (!leaf) continue;
+      const uses = (this.#uses.get(leaf) as number) - 1;
+      this.#uses.set(leaf, uses);
+      // Leaves with hooks get their gradient at the end.
+      if (uses === 0 && leaf.grad && !leafHooks(leaf)) this.#waiting.push(leaf);
+    }
+    if (this.#nested > 0 || this.#waiting.length === 0) return;
+    for (const leaf of this.#waiting) this.#settled(leaf);
+    this.#waiting = [];
+  }
+}
 
 /** Reachable nodes, latest first: a node's outputs were all used by later ones. */
 function order(from: Node): Node[] {
@@ -316,9 +352,10 @@ function finishLeaves(walk: Walk, observe: LeafObserver | undefined): void {
 /**
  * Walks the tape from `root` and adds the gradients to the leaves' `grad`. Saved tensors are freed as they are used.
  * @param seed the gradient of `root`, of its shape; default 1, for a root of one element
+ * @param settled called with leaves whose gradient this walk will not touch again, as soon as that is known; of some it never is
  * @throws GraphError where nothing was recorded, or where it was freed
  */
-export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): void {
+export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver, settled?: LeafObserver): void {
   const node = root.node as Node | null;
   if (!node)
     throw new GraphError(
@@ -332,22 +369,24 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver): v
     );
   if (seed && !sameShape(seed.shape, root.shape))
     throw new ShapeError(`backward: the seed has shape ${show(seed.shape)}, the tensor ${show(root.shape)}`);
-  walkFrom(root, seed ? seed.alias() : undefined, observe);
+  walkFrom(root, seed ? seed.alias() : undefined, observe, settled);
 }
 
 /** The walk alone. `seed`, 1 where there is none, is given over: rules may write over it. */
-export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver): void {
+export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver, settled?: LeafObserver): void {
   const node = root.node as Node;
   // What a rule makes and does not return is freed as soon as the rule is done.
   const walk: Walk = { tensors: new Set(), nodes: new Set(), leaves: new Map() };
   const before = enter({ grad: false, scope: walk, precision: 'f32' });
   const nodes = order(node);
+  const settling = settled && new Settling(nodes, settled);
   try {
     node.grads[root.output] = pend(seed ?? arithmetic.ones(root), walk);
     for (const n of nodes) {
       if (n.grads.some((g) => g !== undefined)) step(n, walk, observe);
       else n.release();
       sweep(walk);
+      settling?.passed(n);
     }
     finishLeaves(walk, observe);
   } finally {

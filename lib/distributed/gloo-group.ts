@@ -6,7 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkInteger } from '../data/options.ts';
 import { CollectiveError, ConfigError, checkOptions, checkText, DTypeError, describe, ShapeError } from '../native/errors.ts';
 import { addonFile } from '../native/load.ts';
-import { native, nativeOp, type Operand, run, streams, synchronize } from '../native/run.ts';
+import { type ListOperand, native, nativeOp, type Operand, run, streams, synchronize } from '../native/run.ts';
+import type { NativeList } from '../optim/lists.ts';
 import { StreamEvent } from '../tensor/device.ts';
 import { Tensor, unwritten } from '../tensor/tensor.ts';
 import type { CollectiveOptions, Pending, ProcessGroup, Reduction } from './process-group.ts';
@@ -183,6 +184,9 @@ class GlooGroup implements ProcessGroup {
       this.#reduction('allReduce', options.reduction),
     );
   }
+  allReduceList(list: NativeList): Pending {
+    return this.#queue('allReduce', [list], [], {});
+  }
   broadcast(x: Tensor, root: number, options: CollectiveOptions = {}): Pending {
     checkOptions('broadcast', options, ['timeoutMs']);
     return this.#queue('broadcast', [], [this.#operand('broadcast', x)], options, 0, this.#peer('broadcast', 'root', root));
@@ -229,7 +233,7 @@ class GlooGroup implements ProcessGroup {
   /** Between two events: compute's work so far comes before it, and `wait` puts it before compute's work to come. */
   #queue(
     kind: keyof typeof kinds,
-    inputs: readonly Operand[],
+    inputs: readonly (Operand | ListOperand)[],
     outputs: readonly Operand[],
     { timeoutMs = this.#place.timeoutMs }: CollectiveOptions,
     reduction = 0,
@@ -240,7 +244,8 @@ class GlooGroup implements ProcessGroup {
     const sequence = ++this.#sequence;
     const tag = kind === 'send' || kind === 'recv' ? this.#between(kind, peer) : sequence;
     new StreamEvent('cpu').record('compute').wait('comm');
-    run(op, inputs, outputs, [this.#id, kinds[kind], reduction, peer, tag, timeoutMs], streams.comm);
+    const listed = inputs[0] !== undefined && 'list' in inputs[0];
+    run(op, inputs, outputs, [this.#id, kinds[kind], reduction, peer, tag, timeoutMs, +listed], streams.comm);
     const after = new StreamEvent('cpu').record('comm');
     return {
       sequence,

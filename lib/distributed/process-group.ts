@@ -1,4 +1,5 @@
 /** What ranks do together. Everything is queued on the device's comm stream and returns at once; errors arrive where something is awaited. */
+import type { NativeList } from '../optim/lists.ts';
 import type { Tensor } from '../tensor/tensor.ts';
 
 export type Reduction = 'sum' | 'max' | 'min';
@@ -28,6 +29,11 @@ export interface ProcessGroup {
   readonly size: number;
   /** Every rank's `x` becomes their sum (or largest, smallest), in place. 16-bit numbers are summed in f32 and rounded once. */
   allReduce(x: Tensor, options?: CollectiveOptions & { reduction?: Reduction }): Pending;
+  /**
+   * The same for several tensors of one dtype, in one message. The list is the caller's until `wait` was called.
+   * @internal
+   */
+  allReduceList(list: NativeList): Pending;
   /** The root's `x` on every rank, in place. */
   broadcast(x: Tensor, root: number, options?: CollectiveOptions): Pending;
   /** All ranks' `x` in their order, one behind the other: [size, ...x.shape]. */

@@ -4,6 +4,8 @@ import { fromHost } from '../tensor/create.ts';
 import type { Device } from '../tensor/device.ts';
 import { Tensor, type HostArray as Values } from '../tensor/tensor.ts';
 
+import type { Share } from './parallel.ts';
+
 /** A batch as a loss function gets it: tensors by column, and where the loader gave them the samples' ids. */
 export interface TensorBatch {
   readonly x: Tensor;
@@ -20,6 +22,8 @@ export interface AnyWindow {
   readonly micro: readonly AnyBatch[];
   readonly ids?: Int32Array;
   readonly cursor?: { readonly epoch: number; readonly batch: number; readonly step: number };
+  /** Of several processes: where its rows lie among all of theirs. Default: all have as many, in the order of the ranks. */
+  readonly share?: Share;
 }
 
 /** What training needs of a loader; `data.loader` gives one, and one's own may stand in. */

@@ -1,8 +1,9 @@
 // Tensor methods that this file uses are added by these two.
 import '../ops/binary.ts';
 import '../ops/unary.ts';
-import { ConfigError } from '../native/errors.ts';
+import { ConfigError, DataError } from '../native/errors.ts';
 import { filled } from '../ops/define.ts';
+import { stack } from '../ops/index.ts';
 import type { Loss } from '../ops/loss.ts';
 import type { Device } from '../tensor/device.ts';
 import { Tensor } from '../tensor/tensor.ts';
@@ -22,6 +23,15 @@ const safe = (c: Count): Count => (c instanceof Tensor ? c.clamp({ min: 1e-20 })
 const TOLERANCE = 1e-5;
 const UNEQUAL =
   'a loss of several terms whose counts do not keep one ratio cannot be accumulated over micro-batches: its parts would be weighted wrongly. Use accumulate: 1, or one term.';
+
+/** Terms of a loss that is summed over processes. */
+const mostTerms = 8;
+/** Beyond every proportion: where there is none, it is neither the largest nor the smallest. */
+const FAR = -1e30;
+/** What is reported where the ranks' windows are not parts of one; proportions that differ report less. */
+const UNLIKE = 1e6;
+const UNLIKE_WINDOWS =
+  "the ranks' windows are not parts of one: their rows do not add up to what each takes them all to have, or their losses have different terms. Give every rank as many rows, or tell each window its { share: { offset, rows } }.";
 
 /**
  * The one rule of normalisation: each micro-batch's sums go backward scaled by a power of two only, and the division by the true count of
@@ -102,6 +112,41 @@ export class Seeding {
     }
   }
 
+  /**
+   * The sums become those of all ranks, whose proportions must be one too.
+   * @param own rows of this rank's window
+   * @param all rows of all ranks' windows, as this rank knows it
+   * @param gather every rank's figures
+   */
+  across(own: number, all: number, gather: (own: Tensor) => Tensor): void {
+    if (this.#counts.length > mostTerms)
+      throw new ConfigError(`a loss of ${this.#counts.length} terms cannot be summed over processes, at most ${mostTerms} can.`);
+    const none = this.#empty();
+    const shares = Array.from({ length: mostTerms }, (_, k) => over(this.#counts[k] ?? 0, safe(this.#count)));
+    const largest = shares.map((s) => plus(s, times(none, FAR)));
+    const smallest = shares.map((s) => plus(s, times(none, -FAR)));
+    const own_ = [this.#count, this.#loss, this.#unequal, own, all, this.#counts.length, ...largest, ...smallest];
+    const everyone = gather(stack(own_.map((v) => this.#scalar(v))));
+    const sums = everyone.sum({ axis: 0 });
+    const [max, min] = [everyone.max({ axis: 0 }), everyone.min({ axis: 0 })];
+    const apart = (high: number, low: number) => max.at(high).sub(min.at(low));
+    this.#count = sums.at(0);
+    this.#loss = sums.at(1);
+    const wrong = shares.map((_, k) => apart(6 + k, 6 + mostTerms + k).gt(TOLERANCE));
+    const numbers = [apart(4, 4).gt(0), apart(5, 5).gt(0), sums.at(3).sub(all).abs().gt(0)];
+    const flag = (t: Tensor) => t.to('f32');
+    const [unequal, unlike] = [wrong, numbers].map((list) => list.map(flag).reduce((a, b) => a.add(b))) as [Tensor, Tensor];
+    this.#unequal = sums.at(2).add(unequal).add(unlike.mul(UNLIKE));
+  }
+
+  #empty(): Count {
+    return this.#count instanceof Tensor ? this.#count.eq(0).to('f32') : +(this.#count === 0);
+  }
+  #scalar(v: Count): Tensor {
+    if (!(v instanceof Tensor)) return filled([], v, 'f32', { device: this.#device as Device });
+    return v.dtype === 'f32' ? v.reshape([]) : v.to('f32').reshape([]);
+  }
+
   /** The running sums, for the scope around a micro-batch to keep. */
   running(): unknown {
     return [this.#count, this.#counts, this.#loss, this.#unequal];
@@ -117,10 +162,11 @@ export class Seeding {
       over(this.#loss, safe(this.#count)),
       ...(this.#unequal instanceof Tensor || this.#scale ? [this.#unequal] : []),
     ];
-    return values.map((v) => (v instanceof Tensor ? v : filled([], v, 'f32', { device: this.#device as Device })));
+    return values.map((v) => (v instanceof Tensor ? v : this.#scalar(v)));
   }
   /** The loss, from what `report` gave. Throws ConfigError where the proportions did not hold. */
   static checked([loss = Number.NaN, unequal = 0]: readonly number[]): number {
+    if (unequal >= UNLIKE) throw new DataError(UNLIKE_WINDOWS);
     if (unequal !== 0) throw new ConfigError(UNEQUAL);
     return loss;
   }

@@ -5,6 +5,7 @@ import { Optimizer } from '../optim/index.ts';
 import type { LossScalerOptions } from '../precision/index.ts';
 import { Schedule } from '../schedule/index.ts';
 import { checkPrecision, type Precision } from '../tensor/context.ts';
+import type { Parallel } from './parallel.ts';
 
 export interface StepperOptions {
   model: Module;
@@ -34,6 +35,8 @@ export interface StepperOptions {
    * layer by layer, so that the last bits of such a step may differ where layers are fused otherwise. Default: none.
    */
   layerStats?: { every: number };
+  /** Other processes that make the same step with other samples, of `dist.dataParallel`. Default: none. */
+  parallel?: Parallel;
   /**
    * For debugging, see `detectAnomaly`: a step in which an op makes NaN or an infinity rejects with AnomalyError, which names op, line and module. Each
    * step then waits for the device and takes several times as long. Default false.
@@ -53,6 +56,7 @@ export const stepperOptions = [
   'seed',
   'updateRatioEvery',
   'layerStats',
+  'parallel',
   'detectAnomaly',
 ] as const satisfies readonly (keyof StepperOptions)[];
 

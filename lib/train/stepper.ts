@@ -5,7 +5,7 @@ import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, Gr
 import { assignPaths, type Module } from '../nn/module.ts';
 import type { Loss } from '../ops/loss.ts';
 import { type AveragedWeights, ema, swa } from '../optim/averaged-weights.ts';
-import { type Optimizer, StepState } from '../optim/index.ts';
+import { type Optimizer, type StepReport, StepState } from '../optim/index.ts';
 import { UpdateRatio } from '../optim/update-ratio.ts';
 import { LossScaler, type LossScalerState } from '../precision/index.ts';
 import type { Schedule } from '../schedule/index.ts';
@@ -14,6 +14,7 @@ import { scope } from '../tensor/scope.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 import { type AnyWindow, rowsIn, type TensorBatch, toTensors } from './batch.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import { type Parallel, shareOf } from './parallel.ts';
 import { Seeding } from './seeding.ts';
 import { renewState } from './state.ts';
 import { checkParts, isSampled, type StepperOptions, stepperOptions } from './stepper-options.ts';
@@ -45,8 +46,9 @@ export interface StepResult {
   readonly applied: boolean;
   /** Why not: a gradient was inf or NaN, or every target of the window was ignored. */
   readonly reason?: 'nonFiniteGradient' | 'noTargets';
-  /** Samples of the window. */
+  /** Samples of the window, of all processes. */
   readonly samples: number;
+  /** Of this process. */
   readonly sampleIds: Int32Array;
   /** What the loss was scaled by, under precision 'f16'. */
   readonly lossScale?: number;
@@ -89,6 +91,7 @@ export class Stepper {
   cursor: DataCursor = { epoch: 0, batch: 0, step: 0 };
   readonly #state: StepState;
   readonly #scaler: LossScaler | undefined;
+  readonly #parallel: Parallel | undefined;
   readonly #detectAnomaly: boolean;
   readonly #ratioEvery: number;
   #ratio: UpdateRatio | undefined;
@@ -115,6 +118,7 @@ export class Stepper {
     if (options.ema) this.average = ema(model, options.ema);
     if (options.swa) this.average = swa(model, options.swa);
     this.#seed = seed;
+    this.#parallel = options.parallel;
     this.#detectAnomaly = options.detectAnomaly ?? false;
     // What it computes is the weights' own, which the search for NaN need not see.
     this.#ratioEvery = this.#detectAnomaly ? 0 : (options.updateRatioEvery ?? 0);
@@ -152,6 +156,7 @@ export class Stepper {
     try {
       reading = scope(() => this.#enqueue(window, lossOf as LossFunction<never>, probe));
     } catch (error) {
+      this.#parallel?.abandon();
       this.optimizer.zeroGrad(); // of the micro-batches before the one that failed
       probe?.dispose();
       throw error;
@@ -169,19 +174,23 @@ export class Stepper {
 
   #enqueue(window: AnyWindow, lossOf: LossFunction<never>, probe: LayerProbe | undefined): { read: () => Promise<StepResult> } {
     const rows = window.micro.map(rowsIn);
-    const samples = rows.reduce((a, b) => a + b, 0);
+    const own = rows.reduce((a, b) => a + b, 0);
+    const { offset, rows: samples } = shareOf(window, own, this.#parallel);
     const seeding = new Seeding(samples, rows.length, this.#scaler?.scale ?? null);
-    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: 0, rows: 0, calls: new Map(), inStep: true };
+    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: offset, rows: 0, calls: new Map(), inStep: true };
     window.micro.forEach((batch, i) => {
       rng.calls.clear();
       rng.rows = rows[i] as number;
-      bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding)));
+      const last = i === rows.length - 1;
+      bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding, last)));
       rng.rowOffset += rows[i] as number;
       probe?.rest();
     });
+    this.#parallel?.finish();
+    if (this.#parallel) seeding.across(own, samples, (figures) => (this.#parallel as Parallel).figures(figures));
     probe?.gradients();
     const measured = this.#finish(seeding);
-    const report = this.#state.read();
+    const report = this.#arrived(this.#state.read());
     const step = ++this.#attempts;
     const layers = probe?.read(report.then((r) => r.unscale));
     layers?.catch(() => {}); // awaited with the step
@@ -228,12 +237,21 @@ export class Stepper {
     };
   }
 
+  /** What the device reports is of this rank alone where the ranks did not come together. */
+  async #arrived(report: Promise<StepReport>): Promise<StepReport> {
+    const [arrived, together] = await Promise.allSettled([report, this.#parallel?.done()]);
+    if (together.status === 'rejected') throw together.reason;
+    if (arrived.status === 'rejected') throw arrived.reason;
+    return arrived.value;
+  }
+
   /** Returns what must outlive the micro-batch's scope. */
-  #micro(batch: never, lossOf: LossFunction<never>, seeding: Seeding): unknown {
+  #micro(batch: never, lossOf: LossFunction<never>, seeding: Seeding, last: boolean): unknown {
     // What the function made and did not return is then the tape's alone: backward frees it, or writes over it, as it goes.
     const loss = scope(() => checkLoss(lossOf(toTensors(batch, this.#state.tensor.device) as never)));
     const { root, seed } = seeding.add(loss);
-    backward(root, seed, (leaf) => this.#checkOwned(leaf));
+    const parallel = last ? this.#parallel : undefined;
+    backward(root, seed, (leaf) => this.#checkOwned(leaf), parallel && ((leaf) => parallel.ready(leaf)));
     return seeding.running();
   }
 

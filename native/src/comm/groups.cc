@@ -2,11 +2,14 @@
 
 #include <dlfcn.h>
 
+#include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+#include <vector>
 
 namespace anneal::comm {
 namespace {
@@ -114,15 +117,49 @@ void abortAll() {
   for (auto& [id, group] : g.all) group->module->abort(group->mesh);
 }
 
+namespace {
+
+/** All tensors of the list in one stretch of memory, so that the ranks talk once about all of them. */
+void together(const TensorList& list, Request request, const std::function<void(const Request&)>& run) {
+  size_t elements = 0;
+  for (int i = 0; i < list.rows; ++i) elements += static_cast<size_t>(list.at(i, 0).n);
+  require(list.rows > 0, "collective of no tensors");
+  request.dtype = list.at(0, 0).dtype;
+  const size_t each = sizeOf(request.dtype);
+  thread_local std::vector<char> memory;  // of the comm stream: touched once, then used again at every step
+  if (memory.size() < elements * each) memory.resize(elements * each);
+  const auto copy = [&](bool back) {
+    char* at = memory.data();
+    for (int i = 0; i < list.rows; ++i) {
+      const View& view = list.at(i, 0);
+      require(view.dtype == request.dtype, "collective of several dtypes");
+      const size_t bytes = static_cast<size_t>(view.n) * each;
+      back ? std::memcpy(view.data, at, bytes) : std::memcpy(at, view.data, bytes);
+      at += bytes;
+    }
+  };
+  copy(false);
+  request.out = memory.data();
+  request.outElements = static_cast<int64_t>(elements);
+  run(request);
+  copy(true);
+}
+
+}  // namespace
+
 void collective(const Call& call) {
   const auto group = find(static_cast<int>(call.integer(0)));
   if (!group) fail("collective: the process group is closed");
-  const View in = call.has(0) ? call.in[0] : View{nullptr, 0, DType::f32};
+  const bool listed = call.flag(6);
+  const View in = call.has(0) && !listed ? call.in[0] : View{nullptr, 0, DType::f32};
   const View out = call.hasOut(0) ? call.out[0] : View{nullptr, 0, in.dtype};
   const Request request{static_cast<Kind>(call.integer(1)), static_cast<Reduce>(call.integer(2)), out.data ? out.dtype : in.dtype, in.data, out.data,
                         in.n, out.n, static_cast<int32_t>(call.integer(3)), static_cast<uint32_t>(call.integer(4)), call.integer(5)};
-  char message[kMessage] = {};
-  if (!group->module->run(group->mesh, request, message)) fail(std::string("collective: ") + message);
+  const auto run = [&](const Request& r) {
+    char message[kMessage] = {};
+    if (!group->module->run(group->mesh, r, message)) fail(std::string("collective: ") + message);
+  };
+  listed ? together(call.list(0), request, run) : run(request);
 }
 
 }  // namespace anneal::comm

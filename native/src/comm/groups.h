@@ -23,7 +23,7 @@ void closeGroup(int group);
 /** At the end of the process: no stream may wait for a peer any longer. */
 void abortAll();
 
-/** The kernel of op `collective`: attributes group, kind, reduction, peer, sequence number, timeout in milliseconds. */
+/** The kernel of op `collective`: attributes group, kind, reduction, peer, sequence number, timeout in milliseconds, whether its input is a list that is reduced as one. */
 void collective(const Call& call);
 
 }  // namespace anneal::comm
