@@ -8,6 +8,7 @@ import { checkHostArray, type HostArray, sizeOf, type TypedArray, toShared } fro
 import type { Augmenter, GatherJob } from './job.ts';
 import type { Settings } from './options.ts';
 import { pool } from './pool.ts';
+import type { Part } from './shard.ts';
 import { breathe } from './slice.ts';
 import { type BatchSamples, Transforms } from './transforms.ts';
 
@@ -17,6 +18,8 @@ export interface Ticket {
   readonly batch: number;
   /** Whether it is its epoch's last. */
   readonly last: boolean;
+  /** Which rows of the whole batch `make` makes; where there are none, it must not be called. */
+  readonly part: Part;
   readonly make: () => Promise<HostBatch<string>>;
 }
 

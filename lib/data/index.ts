@@ -26,6 +26,7 @@ export { type PackedTokens, type PackedTokensOptions, packedTokens } from './pac
 export { type PadOptions, padded } from './padding.ts';
 export { type ParquetOptions, parquet } from './parquet.ts';
 export { balancedSampler, type Sampler, type WeightedOptions, weightedSampler } from './sampler.ts';
+export type { Shard, Share } from './shard.ts';
 export { type Fold, kFold, type Parts, type SplitOptions, split, type View } from './split.ts';
 export { TableDataset, type TableOptions } from './table.ts';
 export {

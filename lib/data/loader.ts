@@ -5,6 +5,7 @@ import type { Dataset, SampleStream } from './dataset.ts';
 
 import { checkInteger, type LoaderOptions, type Settings, settle } from './options.ts';
 import { prefetched } from './prefetch.ts';
+import { type Part, type Share, shareOfParts } from './shard.ts';
 import { MapSource, StreamSource, type TicketSource } from './sources.ts';
 
 /** A place between two batches, as plain JSON: `batch` batches of `epoch` are done, and `step` windows in all. */
@@ -22,6 +23,8 @@ export interface Window<K extends string = 'x' | 'y'> {
   readonly ids: Int32Array;
   /** How many samples it has. */
   readonly samples: number;
+  /** With `shard`: where its rows lie among those of all processes. Of a short window a process may have no batch. */
+  readonly share?: Share;
 }
 
 /** Options of `epoch`. */
@@ -52,7 +55,7 @@ export interface WindowsOptions {
 export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostBatch<K>> {
   /** Batches per epoch; undefined for a stream. */
   readonly length: number | undefined;
-  /** Samples per epoch, dropped ones left out; undefined for a stream. */
+  /** Samples per epoch, of all processes, dropped ones left out; undefined for a stream. */
   readonly samples: number | undefined;
   readonly batchSize: number;
   readonly seed: number | bigint;
@@ -69,11 +72,11 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
     this.#source = map
       ? new MapSource(this.#settings, this.#maker, map.length)
       : new StreamSource(this.#settings, this.#maker, dataset as SampleStream);
-    this.batchSize = this.#settings.batchSize;
+    this.batchSize = this.#settings.batchSize / this.#settings.shard.size;
     this.seed = this.#settings.seed;
     this.length = this.#source.length;
     const perEpoch = this.#settings.sampler?.samples ?? map?.length;
-    this.samples = map && (this.#settings.dropLast ? (this.length as number) * this.batchSize : perEpoch);
+    this.samples = map && (this.#settings.dropLast ? (this.length as number) * this.#settings.batchSize : perEpoch);
   }
 
   /** Samples that `badSamples: 'replace'` replaced so far. */
@@ -86,7 +89,7 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
     checkOptions('loader.epoch', options, ['from', 'signal']);
     checkInteger('loader.epoch', 'the epoch', n, 0, 2 ** 32 - 1);
     const tickets = this.#source.tickets(n, checkInteger('loader.epoch', 'from', options.from ?? 0, 0));
-    for await (const { batch } of this.#made(tickets, options.signal)) yield batch;
+    for await (const { batch } of this.#made(tickets, options.signal)) if (batch) yield batch;
   }
 
   /** The batches of the next epoch: the first loop is epoch 0. */
@@ -103,21 +106,25 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
     if (from.step >= steps || from.epoch >= epochs) return;
     let step = from.step;
     let micro: HostBatch<K>[] = [];
+    let parts: Part[] = [];
     let after = { epoch: from.epoch, batch: from.batch };
     const window = (): Window<K> => {
       const done = micro;
+      const share = this.#settings.shard.size > 1 ? { share: shareOfParts(parts) } : {};
       micro = [];
+      parts = [];
       const ids = concatIds(done);
-      return { micro: done, cursor: { ...after, step: ++step }, ids, samples: ids.length };
+      return { micro: done, cursor: { ...after, step: ++step }, ids, samples: ids.length, ...share };
     };
     for await (const { ticket, batch } of this.#made(this.#across(from, epochs), signal)) {
-      micro.push(batch);
+      if (batch) micro.push(batch);
+      parts.push(ticket.part);
       after = ticket.last ? { epoch: ticket.epoch + 1, batch: 0 } : { epoch: ticket.epoch, batch: ticket.batch + 1 };
-      if (micro.length < accumulate && !(ticket.last && !spanEpochs)) continue;
+      if (parts.length < accumulate && !(ticket.last && !spanEpochs)) continue;
       yield window();
       if (step >= steps) return;
     }
-    if (micro.length > 0) yield window();
+    if (parts.length > 0) yield window();
   }
 
   async *#across(from: Cursor, epochs: number): AsyncGenerator<Ticket> {
@@ -130,7 +137,8 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
     const { prefetch } = this.#settings;
     const thunks = (async function* () {
       for await (const ticket of tickets) {
-        yield async () => ({ ticket, batch: (await ticket.make()) as unknown as HostBatch<K> });
+        const none = ticket.part.from === ticket.part.to;
+        yield async () => ({ ticket, batch: none ? undefined : ((await ticket.make()) as unknown as HostBatch<K>) });
       }
     })();
     return prefetched(thunks, prefetch, signal);

@@ -4,6 +4,7 @@ import { type PhiloxStream, seedKey } from '../tensor/philox.ts';
 import type { Transform } from './augment/descriptors.ts';
 import type { HostArray } from './host.ts';
 import type { Sampler } from './sampler.ts';
+import { checkShard, type Shard } from './shard.ts';
 
 /** What a user's function is told about a sample: its id, the epoch, and random numbers keyed by (seed, epoch, id). */
 export interface SampleInfo {
@@ -18,8 +19,13 @@ export type SampleFunction = (sample: any, info: SampleInfo) => unknown;
 
 /** Options of `data.loader`. */
 export interface LoaderOptions {
-  /** Samples in a batch. */
+  /** Samples in a batch; with `shard`, of each process. */
   batchSize: number;
+  /**
+   * This process' part of every batch: the batches are those that one process would have with `batchSize` times `size`, each sample is in exactly one part, and
+   * the windows know their `share`. Give all processes the same options otherwise. A stream is read whole by each. Default: all of it.
+   */
+  shard?: Shard;
   /** A new order each epoch, keyed by (seed, epoch). For a stream: through a buffer of `buffer` samples (default 1024). Default false. */
   shuffle?: boolean | { buffer: number };
   /**
@@ -49,7 +55,9 @@ export interface LoaderOptions {
 
 /** Options as the loader works with them. */
 export interface Settings {
+  /** Of all processes together. */
   readonly batchSize: number;
+  readonly shard: Shard;
   readonly shuffle: boolean;
   readonly buffer: number;
   readonly buckets: { readonly lengths: Float64Array; readonly pool: number } | undefined;
@@ -67,6 +75,7 @@ export interface Settings {
 
 const names = [
   'batchSize',
+  'shard',
   'shuffle',
   'buckets',
   'sampler',
@@ -166,8 +175,10 @@ export function settle(options: LoaderOptions, stream: boolean): Settings {
   if (stream && badSamples === 'replace') {
     throw new ConfigError("data.loader: badSamples: 'replace' needs a dataset with get(i); a stream that throws is at its end.");
   }
+  const shard = checkShard(where, options?.shard);
   return {
-    batchSize: checkInteger(where, 'batchSize', options?.batchSize, 1, 2 ** 24),
+    batchSize: checkInteger(where, 'batchSize', options?.batchSize, 1, 2 ** 24) * shard.size,
+    shard,
     shuffle: shuffle !== false,
     buffer,
     buckets: checkBuckets(options?.buckets, stream),

@@ -5,6 +5,7 @@ import type { SampleStream } from './dataset.ts';
 
 import type { Settings } from './options.ts';
 import { repeats, sampled } from './sampler.ts';
+import { partOf } from './shard.ts';
 import { breathe } from './slice.ts';
 
 /** The batches of an epoch, in order, from the `from`-th on. */
@@ -58,9 +59,13 @@ export class MapSource implements TicketSource {
     for (let batch = from; batch < this.length; batch++) {
       const start = batch * batchSize;
       const size = Math.min(batchSize, this.#samples - start);
-      const ids = Int32Array.from({ length: size }, (_, k) => (order ? (order.ids[start + k] as number) : start + k));
-      const again = order?.again?.subarray(start, start + size);
-      yield { epoch, batch, last: batch === this.length - 1, make: () => this.#maker.byIds(ids, epoch, again) };
+      const part = partOf(this.#settings.shard, size);
+      const first = start + part.from;
+      const ids = Int32Array.from({ length: part.to - part.from }, (_, k) =>
+        order ? (order.ids[first + k] as number) : first + k,
+      );
+      const again = order?.again?.subarray(first, start + part.to);
+      yield { epoch, batch, last: batch === this.length - 1, part, make: () => this.#maker.byIds(ids, epoch, again) };
     }
   }
 
@@ -161,7 +166,9 @@ export class StreamSource implements TicketSource {
       : '';
   }
 
-  #ticket(samples: readonly Numbered[], epoch: number, batch: number, last: boolean): Ticket {
+  #ticket(all: readonly Numbered[], epoch: number, batch: number, last: boolean): Ticket {
+    const part = partOf(this.#settings.shard, all.length);
+    const samples = all.slice(part.from, part.to);
     const make = async () => {
       const values: unknown[] = [];
       for (const { id, sample } of samples) {
@@ -174,7 +181,7 @@ export class StreamSource implements TicketSource {
         epoch,
       );
     };
-    return { epoch, batch, last, make };
+    return { epoch, batch, last, part, make };
   }
 
   async *#numbered(epoch: number): AsyncGenerator<Numbered> {

@@ -6,7 +6,7 @@ import { Optimizer } from '../optim/index.ts';
 import { NativeList } from '../optim/lists.ts';
 import { persistent } from '../tensor/scope.ts';
 import { Parameter, type Tensor } from '../tensor/tensor.ts';
-import type { Parallel } from '../train/parallel.ts';
+import type { Parallel } from './parallel.ts';
 import type { Pending, ProcessGroup } from './process-group.ts';
 
 export interface DataParallelOptions {

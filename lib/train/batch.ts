@@ -1,10 +1,8 @@
-import { type Cursor, type EpochOptions, type HostArray, toDevice, type WindowsOptions } from '../data/index.ts';
+import { type Cursor, type EpochOptions, type HostArray, type Share, toDevice, type WindowsOptions } from '../data/index.ts';
 import { DataError } from '../native/errors.ts';
 import { fromHost } from '../tensor/create.ts';
 import type { Device } from '../tensor/device.ts';
 import { Tensor, type HostArray as Values } from '../tensor/tensor.ts';
-
-import type { Share } from './parallel.ts';
 
 /** A batch as a loss function gets it: tensors by column, and where the loader gave them the samples' ids. */
 export interface TensorBatch {
@@ -22,7 +20,7 @@ export interface AnyWindow {
   readonly micro: readonly AnyBatch[];
   readonly ids?: Int32Array;
   readonly cursor?: { readonly epoch: number; readonly batch: number; readonly step: number };
-  /** Of several processes: where its rows lie among all of theirs. Default: all have as many, in the order of the ranks. */
+  /** Of several processes: where its rows lie among all of theirs, as a loader's `shard` tells. Default: all have as many, one rank's behind another's. */
   readonly share?: Share;
 }
 

@@ -31,7 +31,7 @@ const FAR = -1e30;
 /** What is reported where the ranks' windows are not parts of one; proportions that differ report less. */
 const UNLIKE = 1e6;
 const UNLIKE_WINDOWS =
-  "the ranks' windows are not parts of one: their rows do not add up to what each takes them all to have, or their losses have different terms. Give every rank as many rows, or tell each window its { share: { offset, rows } }.";
+  "the ranks' windows are not parts of one: their rows do not add up to what each takes them all to have, or their losses have different terms. Give every rank as many rows, or take them from a loader with shard.";
 
 /**
  * The one rule of normalisation: each micro-batch's sums go backward scaled by a power of two only, and the division by the true count of
@@ -50,10 +50,11 @@ export class Seeding {
   #counts: Count[] = [];
   #loss: Count = 0;
   #unequal: Count = 0;
-  #device: Device | undefined;
+  readonly #device: Device;
 
-  /** @param samples of the whole window; stands for its count where the power of two is chosen */
-  constructor(samples: number, micros: number, scale: Tensor | null = null) {
+  /** @param samples of the whole window, of all processes; stands for its count where the power of two is chosen */
+  constructor(device: Device, samples: number, micros: number, scale: Tensor | null = null) {
+    this.#device = device;
     this.#scale = scale;
     this.factor = 2 ** -Math.ceil(Math.log2(Math.max(1, samples)));
     this.#micros = micros;
@@ -67,7 +68,6 @@ export class Seeding {
         'the loss has no terms. Return what a function of losses gives, for example losses.mse(output, target).',
       );
     const all = others.reduce((sum: Count, t) => plus(sum, t.count), first.count);
-    this.#device = first.sum.device;
     this.#compare(loss.terms, all);
     const shares = loss.terms.map((t) => (others.length ? times(over(all, safe(t.count)), t.weight) : t.weight));
     loss.terms.forEach((t, k) => {
@@ -125,15 +125,16 @@ export class Seeding {
     const shares = Array.from({ length: mostTerms }, (_, k) => over(this.#counts[k] ?? 0, safe(this.#count)));
     const largest = shares.map((s) => plus(s, times(none, FAR)));
     const smallest = shares.map((s) => plus(s, times(none, -FAR)));
-    const own_ = [this.#count, this.#loss, this.#unequal, own, all, this.#counts.length, ...largest, ...smallest];
-    const everyone = gather(stack(own_.map((v) => this.#scalar(v))));
+    const terms = own === 0 ? [FAR, -FAR] : [this.#counts.length, this.#counts.length];
+    const figures = [this.#count, this.#loss, this.#unequal, own, all, ...terms, ...largest, ...smallest];
+    const everyone = gather(stack(figures.map((v) => this.#scalar(v))));
     const sums = everyone.sum({ axis: 0 });
     const [max, min] = [everyone.max({ axis: 0 }), everyone.min({ axis: 0 })];
     const apart = (high: number, low: number) => max.at(high).sub(min.at(low));
     this.#count = sums.at(0);
     this.#loss = sums.at(1);
-    const wrong = shares.map((_, k) => apart(6 + k, 6 + mostTerms + k).gt(TOLERANCE));
-    const numbers = [apart(4, 4).gt(0), apart(5, 5).gt(0), sums.at(3).sub(all).abs().gt(0)];
+    const wrong = shares.map((_, k) => apart(7 + k, 7 + mostTerms + k).gt(TOLERANCE));
+    const numbers = [apart(4, 4).gt(0), apart(5, 6).gt(0), sums.at(3).sub(all).abs().gt(0)];
     const flag = (t: Tensor) => t.to('f32');
     const [unequal, unlike] = [wrong, numbers].map((list) => list.map(flag).reduce((a, b) => a.add(b))) as [Tensor, Tensor];
     this.#unequal = sums.at(2).add(unequal).add(unlike.mul(UNLIKE));
@@ -143,7 +144,7 @@ export class Seeding {
     return this.#count instanceof Tensor ? this.#count.eq(0).to('f32') : +(this.#count === 0);
   }
   #scalar(v: Count): Tensor {
-    if (!(v instanceof Tensor)) return filled([], v, 'f32', { device: this.#device as Device });
+    if (!(v instanceof Tensor)) return filled([], v, 'f32', { device: this.#device });
     return v.dtype === 'f32' ? v.reshape([]) : v.to('f32').reshape([]);
   }
 

@@ -1,3 +1,4 @@
+import type { Parallel } from '../distributed/parallel.ts';
 import { ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { Module } from '../nn/module.ts';
 import { type EMAOptions, emaRule, type SWAOptions, swaRule } from '../optim/averaged-weights.ts';
@@ -5,7 +6,6 @@ import { Optimizer } from '../optim/index.ts';
 import type { LossScalerOptions } from '../precision/index.ts';
 import { Schedule } from '../schedule/index.ts';
 import { checkPrecision, type Precision } from '../tensor/context.ts';
-import type { Parallel } from './parallel.ts';
 
 export interface StepperOptions {
   model: Module;
@@ -78,6 +78,10 @@ export function checkParts<O extends StepperOptions>(where: string, options: O):
   if (clipNorm !== undefined && !(typeof clipNorm === 'number' && clipNorm > 0))
     throw new ConfigError(
       `${where}: clipNorm must be a number above 0, got ${describe(clipNorm)}. Leave it out for no clipping.`,
+    );
+  if (options.parallel !== undefined && typeof options.parallel?.finish !== 'function')
+    throw new ConfigError(
+      `${where}: parallel must come from dist.dataParallel(group, model, optimizer), got ${describe(options.parallel)}`,
     );
   if (options.ema !== undefined && options.swa !== undefined) throw new ConfigError(`${where}: give one of ema and swa`);
   if (options.ema !== undefined) emaRule(options.ema);

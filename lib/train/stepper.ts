@@ -1,4 +1,5 @@
 import { backward } from '../autograd/graph.ts';
+import type { Parallel } from '../distributed/parallel.ts';
 import { AnomalyWatch } from '../monitor/anomaly.ts';
 import { type LayerFigures, LayerProbe } from '../monitor/layer-stats.ts';
 import { CheckpointError, ConfigError, checkFunction, checkOptions, describe, GraphError } from '../native/errors.ts';
@@ -14,8 +15,8 @@ import { scope } from '../tensor/scope.ts';
 import { Parameter, Tensor } from '../tensor/tensor.ts';
 import { type AnyWindow, rowsIn, type TensorBatch, toTensors } from './batch.ts';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
-import { type Parallel, shareOf } from './parallel.ts';
 import { Seeding } from './seeding.ts';
+import { shareOf } from './share.ts';
 import { renewState } from './state.ts';
 import { checkParts, isSampled, type StepperOptions, stepperOptions } from './stepper-options.ts';
 
@@ -146,7 +147,7 @@ export class Stepper {
    */
   step<B = TensorBatch>(window: AnyWindow, lossOf: LossFunction<B>): Promise<StepResult> {
     checkFunction('stepper.step', 'the loss', lossOf, '({ x, y }) => losses.mse(model.forward(x), y)');
-    if (!Array.isArray(window?.micro) || window.micro.length === 0)
+    if (!Array.isArray(window?.micro) || (window.micro.length === 0 && !(this.#parallel && window.share)))
       throw new ConfigError('stepper.step: the window has no batches. Give { micro: [batch] }, or a window of loader.windows().');
     this.#refuseLeftovers();
     let reading: { read: () => Promise<StepResult> };
@@ -175,15 +176,15 @@ export class Stepper {
   #enqueue(window: AnyWindow, lossOf: LossFunction<never>, probe: LayerProbe | undefined): { read: () => Promise<StepResult> } {
     const rows = window.micro.map(rowsIn);
     const own = rows.reduce((a, b) => a + b, 0);
-    const { offset, rows: samples } = shareOf(window, own, this.#parallel);
-    const seeding = new Seeding(samples, rows.length, this.#scaler?.scale ?? null);
-    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: offset, rows: 0, calls: new Map(), inStep: true };
+    const { offsets, rows: samples } = shareOf(window, rows, this.#parallel);
+    const seeding = new Seeding(this.#state.tensor.device, samples, rows.length, this.#scaler?.scale ?? null);
+    const rng: Rng = { seed: this.#seed, attempt: this.#attempts, rowOffset: 0, rows: 0, calls: new Map(), inStep: true };
     window.micro.forEach((batch, i) => {
       rng.calls.clear();
       rng.rows = rows[i] as number;
+      rng.rowOffset = offsets[i] as number;
       const last = i === rows.length - 1;
       bind({ precision: this.precision, rng, grad: true }, () => scope(() => this.#micro(batch as never, lossOf, seeding, last)));
-      rng.rowOffset += rows[i] as number;
       probe?.rest();
     });
     this.#parallel?.finish();

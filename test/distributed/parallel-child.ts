@@ -2,8 +2,9 @@
 import { dataParallel } from '../../lib/distributed/data-parallel.ts';
 import { glooGroup } from '../../lib/distributed/gloo-group.ts';
 import { StoreClient } from '../../lib/distributed/store.ts';
-import { checkpoint, losses, manualSeed, nn, optim, Stepper, type Tensor, tensor } from '../../lib/index.ts';
+import { checkpoint, data, losses, manualSeed, nn, optim, Stepper, type Tensor, tensor } from '../../lib/index.ts';
 import type { Loss } from '../../lib/ops/loss.ts';
+import type { AnyWindow } from '../../lib/train/batch.ts';
 
 export interface Task {
   rank: number;
@@ -17,7 +18,7 @@ export interface Task {
   /** Rows of every rank; default 8 each. */
   rows?: number[];
   /** What else: recomputed layers, a NaN among rank 0's samples at step 3, terms whose counts keep no ratio, a rank whose rows are not told. */
-  twist?: 'checkpoint' | 'nan' | 'unequalTerms' | 'untold' | 'otherModel' | 'kill';
+  twist?: 'checkpoint' | 'nan' | 'unequalTerms' | 'untold' | 'otherModel' | 'kill' | 'loader';
 }
 const task: Task = JSON.parse(process.argv[2] as string);
 const { rank, size, steps, precision = 'f32', accumulate = 1, overlap = true, twist } = task;
@@ -74,26 +75,37 @@ try {
   const stepper = new Stepper({ model, optimizer, precision, clipNorm: 1, seed: 7, ...(parallel && { parallel }) });
   const offset = rows.slice(0, rank).reduce((a, b) => a + b, 0);
   const [from, own] = size === 1 ? [0, total] : [offset, rows[rank] as number];
+  const lossOf = ({ x, y }: { x: Tensor; y: Tensor }): Loss => {
+    const logits = model.forward(x);
+    const loss = losses.crossEntropy(logits, y, { ignoreIndex: -100 });
+    return twist === 'unequalTerms' ? loss.plus(losses.mse(logits, logits.detach().mul(0.5))) : loss;
+  };
+  /** Rows [a, b) of a step's. */
+  const batch = (step: number, a: number, b: number) => ({
+    x: tensor(xs(step).slice(a * 36, b * 36)).reshape([b - a, 1, 6, 6]),
+    y: tensor(Int32Array.from({ length: b - a }, (_, i) => target(step, a + i))),
+  });
+  function* made(): Generator<AnyWindow> {
+    for (let step = 0; step < steps; step++) {
+      const places = Array.from({ length: accumulate + 1 }, (_, m) => from + Math.floor((m * own) / accumulate));
+      const offsets = own === 0 ? [] : places.slice(0, -1);
+      const micro = offsets.map((a, m) => batch(step, a, places[m + 1] as number));
+      yield { micro, ...(task.rows && twist !== 'untold' && { share: { offsets, rows: total } }) };
+    }
+  }
+  /** 66 samples in batches of 32, two a window: the last batch of an epoch has 2. */
+  const loaded = () => {
+    const length = 66;
+    const x = Float32Array.from({ length: length * 36 }, (_, i) => Math.sin(i * 0.37));
+    const y = Int32Array.from({ length }, (_, i) => target(1, i));
+    const set = new data.TensorDataset({ x: { data: x, shape: [1, 6, 6] }, y: { data: y } });
+    const shard = size > 1 ? { shard: { rank, size } } : {};
+    return data.loader(set, { batchSize: 32 / size, shuffle: true, seed: 3, ...shard }).windows({ steps, accumulate: 2 });
+  };
   const results = [];
-  for (let step = 0; step < steps; step++) {
-    const all = xs(step);
-    const micro = Array.from({ length: accumulate }, (_, m) => {
-      const [a, b] = [m, m + 1].map((k) => from + Math.floor((k * own) / accumulate)) as [number, number];
-      const y = Int32Array.from({ length: b - a }, (_, i) => target(step, a + i));
-      return {
-        x: tensor(all.slice(a * 36, b * 36)).reshape([b - a, 1, 6, 6]),
-        y: tensor(y),
-      };
-    });
-    const lossOf = ({ x, y }: { x: Tensor; y: Tensor }): Loss => {
-      const logits = model.forward(x);
-      const loss = losses.crossEntropy(logits, y, { ignoreIndex: -100 });
-      const second = losses.mse(logits, logits.detach().mul(0.5));
-      return twist === 'unequalTerms' ? loss.plus(second) : loss;
-    };
-    const share = task.rows && twist !== 'untold' ? { share: { offset: from, rows: total } } : {};
-    if (twist === 'kill' && step === 2 && rank === 1) process.kill(process.pid, 'SIGKILL');
-    results.push(await stepper.step({ micro, ...share }, lossOf as never));
+  for await (const window of twist === 'loader' ? loaded() : made()) {
+    if (twist === 'kill' && results.length === 2 && rank === 1) process.kill(process.pid, 'SIGKILL');
+    results.push(await stepper.step(window, lossOf));
   }
   out.losses = results.map((r) => r.loss);
   out.norms = results.map((r) => r.gradNorm);

@@ -62,7 +62,9 @@ describe.skipIf(without)('data parallelism (needs libgloo-dev when the addon is 
     { size: 2, rows: [16, 16], accumulate: 2, overlap: false },
     { size: 4, rows: [8, 8, 8, 8] },
     { size: 3, rows: [13, 8, 11], accumulate: 2 },
+    { size: 3, rows: [16, 0, 16] },
     { size: 2, rows: [16, 16], twist: 'checkpoint' as const },
+    { size: 4, rows: [32, 0, 0, 0], twist: 'loader' as const },
   ])('equals one process, dropout on: %o', async ({ rows, accumulate, overlap, ...part }) => {
     const { size: _, ...rest } = part;
     for (const optimizer of ['sgd', 'adamw'] as const) {

@@ -48,6 +48,8 @@ const written = (name: string, content: string): Kind => {
 const rule = { lr: num(0.1), weightDecay: num(0), maximize: any(false) };
 const adam = options({ ...rule, betas: list(() => [0.9, 0.99]), eps: num(1e-8), amsgrad: any(false) });
 const model = only(() => new nn.Linear(2, 2));
+/** A process group of one, which has nobody to talk to. */
+const group = () => ({ rank: 0, size: 1, allReduce: () => {}, broadcast: () => ({ wait: () => {} }), agree: async () => {} });
 const training: Record<string, readonly Kind[]> = {
   ...each('optim.Adam optim.AdamW', [only(params), adam]),
   'optim.RMSprop': [
@@ -157,6 +159,7 @@ const training: Record<string, readonly Kind[]> = {
       detectAnomaly: maybe(any(false)),
       updateRatioEvery: maybe(int(0)),
       layerStats: maybe(object(() => ({ every: 10 }))),
+      parallel: maybe(only(() => undefined)),
     }),
   ],
   Trainer: [
@@ -356,6 +359,7 @@ const host: Record<string, readonly Kind[]> = {
     ),
     needs({
       batchSize: count(1),
+      shard: maybe(object(() => ({ rank: 0, size: 1 }))),
       shuffle: maybe(any(true)),
       buckets: maybe(object(() => ({ lengths: [1], pool: 2 }))),
       sampler: maybe(only(() => undefined)),
@@ -507,6 +511,12 @@ const host: Record<string, readonly Kind[]> = {
   'monitor.Calibration': [needs({ classes: count(2), bins: maybe(count(3)), ignoreIndex: maybe(int(0)) })],
   'monitor.ConfidentlyWrong': [needs({ classes: count(2), keep: maybe(count(3)) })],
   'dist.init': [options({ timeout: num(30) })],
+  'dist.dataParallel': [
+    only(group),
+    model,
+    only(() => new optim.SGD(params(), { lr: 1 })),
+    options({ bucketBytes: count(1), firstBucketBytes: count(1), overlap: any(false) }),
+  ],
   'dist.run': [fn(() => 1), options({ timeout: num(30) })],
   'monitor.JsonLinesSink': [file('log.jsonl')],
   'monitor.TensorBoardSink': [file('tensorboard'), options({ now: fn(() => 1) })],

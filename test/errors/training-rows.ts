@@ -204,6 +204,12 @@ export const training: Row[] = [
     /Stepper: clipNorm must be a number above 0, got 0\. Leave it out/,
   ],
   ['a seed in words', () => stepper({ seed: 'one' }), ConfigError, /Stepper: seed must be a whole number, got "one"/],
+  [
+    'a number of processes in place of a group',
+    () => stepper({ parallel: 2 }),
+    ConfigError,
+    /Stepper: parallel must come from dist\.dataParallel\(group, model, optimizer\), got 2/,
+  ],
   ['a misspelled Stepper option', () => stepper({ clipNrom: 1 }), ConfigError, /"clipNrom" should be "clipNorm"/],
   [
     'a window of nothing',
