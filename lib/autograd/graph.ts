@@ -188,19 +188,27 @@ export function setArithmetic(a: Arithmetic): void {
 /** Called with every leaf that receives a gradient; the Stepper uses it to find gradients that nobody owns. */
 export type LeafObserver = (leaf: Tensor) => void;
 
+/** Who waits for whole gradients of these leaves. */
+export interface Settled {
+  readonly leaves: readonly Tensor[];
+  /** The walk will not touch this leaf's gradient again; there may be none. Of leaves with hooks it is never said. */
+  ready(leaf: Tensor): void;
+}
+
 /** Follows how often the nodes that are still to come use each leaf: a leaf that none will use has its whole gradient. */
 class Settling {
   readonly #uses = new Map<Tensor, number>();
-  readonly #settled: LeafObserver;
+  readonly #settled: Settled;
   #nested = 0;
-  #waiting: Tensor[] = [];
+  #waiting: Tensor[];
 
-  constructor(nodes: readonly Node[], settled: LeafObserver) {
+  constructor(nodes: readonly Node[], settled: Settled) {
     this.#settled = settled;
     for (const { edges, nested } of nodes) {
       this.#nested += +nested;
       for (const { leaf } of edges) if (leaf) this.#uses.set(leaf, (this.#uses.get(leaf) ?? 0) + 1);
     }
+    this.#waiting = settled.leaves.filter((leaf) => !this.#uses.has(leaf) && !leafHooks(leaf));
   }
 
   passed({ edges, nested }: Node): void {
@@ -209,11 +217,10 @@ class Settling {
       if (!leaf) continue;
       const uses = (this.#uses.get(leaf) as number) - 1;
       this.#uses.set(leaf, uses);
-      // Leaves with hooks get their gradient at the end.
-      if (uses === 0 && leaf.grad && !leafHooks(leaf)) this.#waiting.push(leaf);
+      if (uses === 0 && !leafHooks(leaf)) this.#waiting.push(leaf);
     }
     if (this.#nested > 0 || this.#waiting.length === 0) return;
-    for (const leaf of this.#waiting) this.#settled(leaf);
+    for (const leaf of this.#waiting) this.#settled.ready(leaf);
     this.#waiting = [];
   }
 }
@@ -352,10 +359,10 @@ function finishLeaves(walk: Walk, observe: LeafObserver | undefined): void {
 /**
  * Walks the tape from `root` and adds the gradients to the leaves' `grad`. Saved tensors are freed as they are used.
  * @param seed the gradient of `root`, of its shape; default 1, for a root of one element
- * @param settled called with leaves whose gradient this walk will not touch again, as soon as that is known; of some it never is
+ * @param settled hears of leaves whose gradient is whole, as soon as that is known
  * @throws GraphError where nothing was recorded, or where it was freed
  */
-export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver, settled?: LeafObserver): void {
+export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver, settled?: Settled): void {
   const node = root.node as Node | null;
   if (!node)
     throw new GraphError(
@@ -373,7 +380,7 @@ export function backward(root: Tensor, seed?: Tensor, observe?: LeafObserver, se
 }
 
 /** The walk alone. `seed`, 1 where there is none, is given over: rules may write over it. */
-export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver, settled?: LeafObserver): void {
+export function walkFrom(root: Tensor, seed?: Tensor, observe?: LeafObserver, settled?: Settled): void {
   const node = root.node as Node;
   // What a rule makes and does not return is freed as soon as the rule is done.
   const walk: Walk = { tensors: new Set(), nodes: new Set(), leaves: new Map() };

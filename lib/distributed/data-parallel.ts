@@ -91,9 +91,12 @@ class DataParallel implements Parallel {
     this.#of = new Map(this.#buckets.flatMap((b) => b.parameters.map((p) => [p, b])));
   }
 
+  get leaves(): readonly Tensor[] {
+    this.#arrange();
+    return this.#overlap ? this.#trained : [];
+  }
   ready(leaf: Tensor): void {
     if (!this.#overlap) return;
-    if (this.#pending.length === 0) this.#arrange();
     const bucket = this.#of.get(leaf);
     if (bucket) bucket.missing--;
     // In one order on every rank, whatever the order in which they are filled.

@@ -5,6 +5,8 @@ import type { Tensor } from '../tensor/tensor.ts';
 export interface Parallel {
   readonly rank: number;
   readonly size: number;
+  /** The parameters that are trained now. */
+  readonly leaves: readonly Tensor[];
   /** The gradient of `leaf` is whole: it may be summed over the ranks from now on, while backward goes on. */
   ready(leaf: Tensor): void;
   /** Sums what `ready` did not name too; parameters without a gradient count as zeros. Compute goes on behind it. */

@@ -251,8 +251,7 @@ export class Stepper {
     // What the function made and did not return is then the tape's alone: backward frees it, or writes over it, as it goes.
     const loss = scope(() => checkLoss(lossOf(toTensors(batch, this.#state.tensor.device) as never)));
     const { root, seed } = seeding.add(loss);
-    const parallel = last ? this.#parallel : undefined;
-    backward(root, seed, (leaf) => this.#checkOwned(leaf), parallel && ((leaf) => parallel.ready(leaf)));
+    backward(root, seed, (leaf) => this.#checkOwned(leaf), last ? this.#parallel : undefined);
     return seeding.running();
   }
 

@@ -24,7 +24,7 @@ const task: Task = JSON.parse(process.argv[2] as string);
 const { rank, size, steps, precision = 'f32', accumulate = 1, overlap = true, twist } = task;
 const rows = task.rows ?? Array(4).fill(8);
 
-/** A convolution, dropout, a layer that is used twice, one that the loss does not see. No batch norm: its statistics are a rank's own. */
+/** A convolution, dropout, a layer that is used three times, one that the loss does not see. No batch norm: its statistics are a rank's own. */
 class Net extends nn.Module {
   conv = new nn.Conv2d(1, 4, { kernelSize: 3, padding: 1 });
   dropout = new nn.Dropout(0.3);
@@ -37,7 +37,7 @@ class Net extends nn.Module {
     const h = this.dropout.forward(this.conv.forward(x).relu()).reshape([x.shape[0] as number, 4 * 36]);
     const block = (t: Tensor) => this.dropout.forward(this.twice.forward(t).gelu());
     const again = (t: Tensor) => (twist === 'checkpoint' ? checkpoint(block, t) : block(t));
-    return this.head.forward(again(again(this.norm.forward(this.hidden.forward(h)))));
+    return this.head.forward(block(again(again(this.norm.forward(this.hidden.forward(h))))));
   }
 }
 
@@ -72,6 +72,19 @@ const out: Record<string, unknown> = {};
 try {
   const sizes = { bucketBytes: 20_000, firstBucketBytes: 1000, overlap };
   const parallel = group && (await dataParallel(group, model, optimizer, sizes));
+  // How many sums are asked for while backward runs, and behind it.
+  const asked = { early: 0, all: 0 };
+  if (group && parallel) {
+    const [sum, finish] = [group.allReduceList.bind(group), parallel.finish.bind(parallel)];
+    group.allReduceList = (list) => {
+      asked.all++;
+      return sum(list);
+    };
+    parallel.finish = () => {
+      asked.early = asked.all;
+      finish();
+    };
+  }
   const stepper = new Stepper({ model, optimizer, precision, clipNorm: 1, seed: 7, ...(parallel && { parallel }) });
   const offset = rows.slice(0, rank).reduce((a, b) => a + b, 0);
   const [from, own] = size === 1 ? [0, total] : [offset, rows[rank] as number];
@@ -111,6 +124,8 @@ try {
   out.norms = results.map((r) => r.gradNorm);
   out.applied = results.map((r) => r.applied);
   out.scales = results.map((r) => r.lossScale);
+  out.early = asked.all && asked.early - (asked.all * (results.length - 1)) / results.length;
+  out.sums = asked.all / results.length;
   out.samples = results.map((r) => r.samples);
   out.weights = await Promise.all(parameters.map(async (p) => [...(await p.data())]));
 } catch (error) {

@@ -18,6 +18,9 @@ interface Told {
   applied: boolean[];
   scales: (number | null)[];
   samples: number[];
+  /** Buckets summed before backward was over, and all buckets, in a step. */
+  early: number;
+  sums: number;
   weights: number[][];
   error?: { name: string; message: string };
 }
@@ -82,6 +85,9 @@ describe.skipIf(without)('data parallelism (needs libgloo-dev when the addon is 
         expect(rank.weights).toEqual(first.weights); // bit by bit
         expect(rank.losses).toEqual(first.losses);
       }
+      expect(first.sums).toBe(4);
+      // A rank without rows has no backward to be early in.
+      expect(Math.max(...ranks.map((r) => r.early))).toBe(overlap === false ? 0 : 4);
       expect(first.samples).toEqual(single.samples);
       expect(apart(first.losses, single.losses)).toBeLessThanOrEqual(1e-5);
       expect(apart(first.norms, single.norms)).toBeLessThanOrEqual(1e-4);
