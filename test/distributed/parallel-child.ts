@@ -70,7 +70,7 @@ const store =
 const group = store && (await glooGroup({ store, rank, size, timeoutMs: 10_000 }));
 const out: Record<string, unknown> = {};
 try {
-  const sizes = { bucketBytes: 20_000, firstBucketBytes: 1000, overlap };
+  const sizes = { bucketBytes: 10_400, firstBucketBytes: 1000, overlap };
   const parallel = group && (await dataParallel(group, model, optimizer, sizes));
   // How many sums are asked for while backward runs, and behind it.
   const asked = { early: 0, all: 0 };
