@@ -1,5 +1,5 @@
 /** Data parallelism: every rank has all weights and its own samples; gradients are summed in buckets while backward still runs. */
-import { ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { CollectiveError, ConfigError, checkOptions, describe } from '../native/errors.ts';
 import { Module } from '../nn/module.ts';
 import { filled } from '../ops/define.ts';
 import { Optimizer } from '../optim/index.ts';
@@ -72,6 +72,7 @@ class DataParallel implements Parallel {
   #of = new Map<Tensor, Bucket>();
   #pending: Pending[] = [];
   #last: Pending | undefined;
+  #abandoned = false;
 
   constructor(group: ProcessGroup, parameters: readonly Tensor[], sizes: readonly [number, number], overlap: boolean) {
     this.rank = group.rank;
@@ -84,6 +85,11 @@ class DataParallel implements Parallel {
 
   /** Buckets of what is trained now: parameters may be frozen and unfrozen between steps, on all ranks alike. */
   #arrange(): void {
+    // Other ranks may have sent what this one has not: sums would be of different things.
+    if (this.#abandoned)
+      throw new CollectiveError(
+        `rank ${this.rank} of ${this.size}: an earlier step failed on this rank, and the others may have gone on. Start all processes again.`,
+      );
     const trained = this.#parameters.filter((p) => p.requiresGrad);
     if (trained.length === this.#trained.length && trained.every((p, i) => p === this.#trained[i])) return;
     this.#trained = trained;
@@ -109,9 +115,13 @@ class DataParallel implements Parallel {
   finish(): void {
     this.#arrange();
     for (let next = this.#next; next; next = this.#next) this.#pending.push(next.launch(this.#group));
-    this.abandon();
+    this.#rest();
   }
   abandon(): void {
+    this.#abandoned = true;
+    this.#rest();
+  }
+  #rest(): void {
     for (const p of this.#pending) p.wait();
     this.#pending = [];
     for (const b of this.#buckets) b.rest();

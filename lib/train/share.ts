@@ -7,6 +7,10 @@ export function shareOf(window: { readonly share?: Share }, own: readonly number
   const { rank = 0, size = 1 } = parallel ?? {};
   const all = own.reduce((a, b) => a + b, 0);
   const offsets = own.map((_, i) => own.slice(0, i).reduce((a, b) => a + b, rank * all));
+  if (window.share && !parallel)
+    throw new ConfigError(
+      'stepper.step: the window is one process’ part of several (the loader has shard), and this Stepper works alone. Give it parallel: await dist.dataParallel(...).',
+    );
   const share = window.share ?? { offsets, rows: size * all };
   const fits = (offset: number | undefined, i: number) =>
     Number.isSafeInteger(offset) && (offset as number) >= 0 && (offset as number) + (own[i] as number) <= share.rows;

@@ -18,7 +18,7 @@ export interface Task {
   /** Rows of every rank; default 8 each. */
   rows?: number[];
   /** What else: recomputed layers, a NaN among rank 0's samples at step 3, terms whose counts keep no ratio, a rank whose rows are not told. */
-  twist?: 'checkpoint' | 'nan' | 'unequalTerms' | 'untold' | 'otherModel' | 'kill' | 'loader';
+  twist?: 'checkpoint' | 'nan' | 'unequalTerms' | 'untold' | 'otherModel' | 'kill' | 'loader' | 'throws';
 }
 const task: Task = JSON.parse(process.argv[2] as string);
 const { rank, size, steps, precision = 'f32', accumulate = 1, overlap = true, twist } = task;
@@ -103,7 +103,7 @@ try {
       const places = Array.from({ length: accumulate + 1 }, (_, m) => from + Math.floor((m * own) / accumulate));
       const offsets = own === 0 ? [] : places.slice(0, -1);
       const micro = offsets.map((a, m) => batch(step, a, places[m + 1] as number));
-      yield { micro, ...(task.rows && twist !== 'untold' && { share: { offsets, rows: total } }) };
+      yield { micro, ...(task.rows && size > 1 && twist !== 'untold' && { share: { offsets, rows: total } }) };
     }
   }
   /** 66 samples in batches of 32, two a window: the last batch of an epoch has 2. */
@@ -118,6 +118,15 @@ try {
   const results = [];
   for await (const window of twist === 'loader' ? loaded() : made()) {
     if (twist === 'kill' && results.length === 2 && rank === 1) process.kill(process.pid, 'SIGKILL');
+    if (twist === 'throws') {
+      // A step of this rank alone that fails, and one more try.
+      const fail = () => {
+        throw new Error('of the test');
+      };
+      await Promise.resolve()
+        .then(() => stepper.step(window, fail))
+        .catch(() => {});
+    }
     results.push(await stepper.step(window, lossOf));
   }
   out.losses = results.map((r) => r.loss);

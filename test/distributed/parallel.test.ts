@@ -133,6 +133,8 @@ describe.skipIf(without)('data parallelism (needs libgloo-dev when the addon is 
         name: 'CollectiveError',
         message: expect.stringMatching(/models differ: rank 0 has "hidden.weight f32 \[/),
       });
+    for (const e of await told({ twist: 'throws' }))
+      expect(e).toMatchObject({ name: 'CollectiveError', message: expect.stringMatching(/an earlier step failed on this rank/) });
     const survivors = await told({ twist: 'kill' });
     expect(survivors).toHaveLength(1);
     expect(survivors[0]).toMatchObject({ name: 'CollectiveError', message: expect.stringMatching(/rank 0 of 2: all/) });

@@ -210,6 +210,12 @@ export const training: Row[] = [
     ConfigError,
     /Stepper: parallel must come from dist\.dataParallel\(group, model, optimizer\), got 2/,
   ],
+  [
+    'a part of several processes’ window',
+    () => stepper().step({ ...window(), share: { offsets: [0], rows: 100 } } as never, () => wrong(null)),
+    ConfigError,
+    /stepper\.step: the window is one process’ part of several/,
+  ],
   ['a misspelled Stepper option', () => stepper({ clipNrom: 1 }), ConfigError, /"clipNrom" should be "clipNorm"/],
   [
     'a window of nothing',
