@@ -167,6 +167,9 @@ export async function dataParallel(
   await group.agree('models', [
     ...[...state].map(([name, t]) => `${name} ${t.dtype} [${t.shape.join(', ')}]`),
     ...optimizer.parameters.map((p, i) => `${optimizer.kind} ${label(p, i)} [${p.shape.join(', ')}]`),
+    ...optimizer.groups.map(
+      ({ params, ...rest }, i) => `${optimizer.kind} group ${i} of ${params.length}: ${JSON.stringify(rest)}`,
+    ),
     `buckets ${firstBucketBytes} ${bucketBytes} ${overlap}`,
   ]);
   for (const t of state.values()) {

@@ -133,11 +133,14 @@ export class Seeding {
     const apart = (high: number, low: number) => max.at(high).sub(min.at(low));
     this.#count = sums.at(0);
     this.#loss = sums.at(1);
-    const wrong = shares.map((_, k) => apart(7 + k, 7 + mostTerms + k).gt(TOLERANCE));
-    const numbers = [apart(4, 4).gt(0), apart(5, 6).gt(0), sums.at(3).sub(all).abs().gt(0)];
-    const flag = (t: Tensor) => t.to('f32');
-    const [unequal, unlike] = [wrong, numbers].map((list) => list.map(flag).reduce((a, b) => a.add(b))) as [Tensor, Tensor];
-    this.#unequal = sums.at(2).add(unequal).add(unlike.mul(UNLIKE));
+    const unlike = [apart(4, 4), apart(5, 6), sums.at(3).sub(all).abs()].map((t) => t.gt(0).to('f32').mul(UNLIKE));
+    const unequal = max
+      .at(`7:${7 + mostTerms}`)
+      .sub(min.at(`${7 + mostTerms}:`))
+      .gt(TOLERANCE)
+      .to('f32')
+      .sum();
+    this.#unequal = [unequal, ...unlike].reduce((a, b) => a.add(b), sums.at(2));
   }
 
   #empty(): Count {

@@ -18,7 +18,7 @@ export interface Task {
   /** Rows of every rank; default 8 each. */
   rows?: number[];
   /** What else: recomputed layers, a NaN among rank 0's samples at step 3, terms whose counts keep no ratio, a rank whose rows are not told. */
-  twist?: 'checkpoint' | 'nan' | 'unequalTerms' | 'untold' | 'otherModel' | 'kill' | 'loader' | 'throws';
+  twist?: 'checkpoint' | 'nan' | 'unequalTerms' | 'untold' | 'otherModel' | 'kill' | 'loader' | 'throws' | 'otherRate';
 }
 const task: Task = JSON.parse(process.argv[2] as string);
 const { rank, size, steps, precision = 'f32', accumulate = 1, overlap = true, twist } = task;
@@ -46,7 +46,7 @@ const model = new Net();
 const parameters = model.parameters();
 const optimizer =
   task.optimizer === 'sgd'
-    ? new optim.SGD(parameters, { lr: 0.05, momentum: 0.9 })
+    ? new optim.SGD(parameters, { lr: twist === 'otherRate' && rank === 1 ? 0.5 : 0.05, momentum: 0.9 })
     : new optim.AdamW(parameters, { lr: 3e-3, weightDecay: 0 });
 
 const total = rows.reduce((a, b) => a + b, 0);

@@ -133,6 +133,11 @@ describe.skipIf(without)('data parallelism (needs libgloo-dev when the addon is 
         name: 'CollectiveError',
         message: expect.stringMatching(/models differ: rank 0 has "hidden.weight f32 \[/),
       });
+    for (const e of await told({ twist: 'otherRate' }))
+      expect(e).toMatchObject({
+        name: 'CollectiveError',
+        message: expect.stringMatching(/SGD group 0 of 11: \{"lr":0.05,.*"lr":0.5,/),
+      });
     for (const e of await told({ twist: 'throws' }))
       expect(e).toMatchObject({ name: 'CollectiveError', message: expect.stringMatching(/an earlier step failed on this rank/) });
     const survivors = await told({ twist: 'kill' });
