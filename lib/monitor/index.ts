@@ -33,5 +33,6 @@ export {
 } from './progress.ts';
 export { type ReportFinding, reportOf } from './report/index.ts';
 export { findRuns, type RunFolder, type RunState, readRun } from './runs/index.ts';
+export { readSamples, type SampleOutputs, type ShownSample } from './samples.ts';
 export { TensorBoardSink } from './tensorboard/index.ts';
 export { formatDuration, formatNumber, formatRate, sparkline, type TerminalImageOptions, terminalImage } from './text.ts';

@@ -87,3 +87,14 @@ function rangeOf(data: ArrayLike<number>): [low: number, span: number] {
   }
   return [low, high - low || 1];
 }
+
+/** The file in a data URL of a PNG, and [channels, height, width] as its header tells them; undefined for anything else. */
+export function pngOf(url: string): { bytes: Buffer; shape: [number, number, number] } | undefined {
+  if (!pngUrl.test(url)) return undefined;
+  const bytes = Buffer.from(url.slice(url.indexOf(',') + 1), 'base64');
+  if (bytes.length < 26 || !bytes.subarray(0, 8).equals(signature)) return undefined;
+  const channels = colorTypes.indexOf(bytes[25] as (typeof colorTypes)[number]) + 1;
+  return { bytes, shape: [channels, bytes.readUInt32BE(20), bytes.readUInt32BE(16)] };
+}
+/** Pictures that come with what names them: a page may show these and no others. */
+export const pngUrl = /^data:image\/png;base64,[A-Za-z0-9+/=]+$/;

@@ -1,4 +1,4 @@
-import { CheckpointError, ConfigError, checkOptions, describe } from '../native/errors.ts';
+import { CheckpointError, ConfigError, checkFunction, checkOptions, describe } from '../native/errors.ts';
 import { nativeOp, run } from '../native/run.ts';
 import { assign, Module, type StateDict } from '../nn/module.ts';
 import { mul } from '../ops/binary.ts';
@@ -130,6 +130,25 @@ export class AveragedWeights {
         'AveragedWeights.within: the function gave a promise, and what it does later would see the model’s own weights. Await outside, or use apply().',
       );
     return result;
+  }
+
+  /**
+   * As `within`, around awaits. Until it is over nobody may step, save or load the model, which has the averages as its weights: `update`, `apply` and `load`
+   * refuse, others cannot know.
+   * @example const text = await average.throughout(() => generate(model, prompt))
+   */
+  async throughout<T>(use: () => Promise<T>): Promise<T> {
+    checkFunction('AveragedWeights.throughout', 'the argument', use, '() => generate(model, prompt)');
+    if (this.#inside || !this.#rows) return await use();
+    const rows = this.#follow();
+    exchange(rows);
+    this.#inside = true;
+    try {
+      return await use();
+    } finally {
+      this.#inside = false;
+      exchange(rows);
+    }
   }
 
   /** Writes the averages over the model's weights, for good: at the end of training. */

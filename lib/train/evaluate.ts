@@ -85,7 +85,9 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
 /** Does something that leaves the default random numbers where they were, so that whoever only looks changes nothing. */
 export async function undrawn<T>(look: () => Promise<T>): Promise<T> {
   const rng = rngState();
-  const seen = await look();
-  setRngState(rng);
-  return seen;
+  try {
+    return await look();
+  } finally {
+    setRngState(rng);
+  }
 }

@@ -1,4 +1,4 @@
-import type { ClassMetrics, DoubtfulSample, Finding, ReliabilityBin } from '../monitor/index.ts';
+import type { ClassMetrics, DoubtfulSample, Finding, ReliabilityBin, ShownSample } from '../monitor/index.ts';
 import type { ConfusionTable, StratumMetrics } from './eval-metrics.ts';
 import type { ControlEntry } from './live-control.ts';
 import type { StepResult } from './stepper.ts';
@@ -34,6 +34,8 @@ export type TrainEvent =
   | { readonly type: 'notice'; readonly step: number; readonly message: string }
   /** What is wrong with the run, when it is first seen. */
   | { readonly type: 'finding'; readonly step: number; readonly finding: Finding }
+  /** What the model gave, where the Trainer's `samples` asked for it. */
+  | { readonly type: 'samples'; readonly step: number; readonly epoch: number; readonly samples: readonly ShownSample[] }
   | { readonly type: 'end'; readonly step: number; readonly stopReason: string };
 
 /** Unread `step` events kept before the oldest of them is merged away. */

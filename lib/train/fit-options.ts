@@ -68,5 +68,6 @@ export function settleFit(o: FitOptions, trainer: TrainerOptions): { fit: FitOpt
   if (overfitOneBatch) return { fit: few, trainer };
   const { steps: _, ...fit } = { ...few, epochs: 1, resume: false as const, sanityValidation: 0 };
   const { dir: _dir, earlyStopping: _early, plateau: _plateau, sinks: _sinks, ...rest } = trainer;
-  return { fit, trainer: rest };
+  const { samples } = rest; // tried too, at the end
+  return { fit, trainer: samples ? { ...rest, samples: { ...samples, every: 'epoch' } } : rest };
 }

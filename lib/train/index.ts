@@ -40,6 +40,7 @@ export {
   type TensorInfo,
   writeSafetensors,
 } from './safetensors.ts';
+export type { MadeSamples, SampleImage, SampleMoment, SampleOutput, SamplesOptions } from './sample-outputs.ts';
 export { loadSafetensors, saveSafetensors } from './state.ts';
 export { type LossFunction, Stepper, type StepperOptions, type StepResult } from './stepper.ts';
 export type { Logger } from './telling.ts';

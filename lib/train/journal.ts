@@ -1,6 +1,8 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { AnomalyError } from '../monitor/anomaly.ts';
 import { type HistoryRecord, JsonLinesSink, type Sink } from '../monitor/index.ts';
+import { samplesFile } from '../monitor/samples.ts';
 import { EvalFiles, type Mistake } from './eval-files.ts';
 import type { Evaluation } from './evaluate.ts';
 import type { EvalMetrics } from './events.ts';
@@ -18,6 +20,8 @@ type Told = Omit<HistoryRecord, 'attempt'>;
 export class Journal {
   readonly #options: TrainerOptions;
   readonly #sinks: readonly Sink[];
+  /** For sample outputs, which would make the log long. */
+  #samples: Sink | undefined;
   readonly #tables: EvalFiles | undefined;
   readonly #diagnosis: LiveDiagnosis;
   /** Where the loop's time goes. */
@@ -47,6 +51,10 @@ export class Journal {
   /** A start of the run: which it is, what it trains, where and how. */
   begin(attempt: number, step: number, fit: FitOptions, totalSteps: number | undefined): void {
     this.#attempt = attempt;
+    const { dir, samples } = this.#options;
+    // One that asks for none goes on from a run that did: what it does again counts no more.
+    if (dir && (samples || existsSync(join(dir, samplesFile)))) this.#samples = new JsonLinesSink(join(dir, samplesFile));
+    this.#samples?.begin?.(attempt, step);
     for (const sink of this.#sinks) sink.begin?.(attempt, step);
     if (this.#sinks.length === 0) return;
     const { model } = this.#options;
@@ -63,10 +71,12 @@ export class Journal {
   }
   write(record: Told): void {
     this.#toSinks(record);
-    this.#diagnosis.take(record);
+    if (record.type !== 'samples') this.#diagnosis.take(record);
   }
   #toSinks(record: Told): void {
-    for (const sink of this.#sinks) sink.write({ attempt: this.#attempt, ...record } as HistoryRecord);
+    const instead = record.type === 'samples' && this.#samples;
+    for (const sink of instead ? [instead, ...this.#sinks.slice(1)] : this.#sinks)
+      sink.write({ attempt: this.#attempt, ...record } as HistoryRecord);
   }
   step(result: StepResult, epoch: number, samplesPerSecond: number): void {
     const record = stepRecord(result, this.#options, epoch, samplesPerSecond, this.pace.take());
@@ -97,7 +107,9 @@ export class Journal {
   }
   /** Every sink is closed, whatever befalls the others; throws the first error. */
   async close(): Promise<void> {
-    const closing = [...this.#sinks, ...(this.#tables ? [this.#tables] : [])].map((s) => Promise.resolve().then(() => s.close()));
+    const closing = [...this.#sinks, ...[this.#samples, this.#tables].filter((s) => s !== undefined)].map((s) =>
+      Promise.resolve().then(() => s.close()),
+    );
     const failed = (await Promise.allSettled(closing)).find((r) => r.status === 'rejected');
     if (failed) throw failed.reason;
   }

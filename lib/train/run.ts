@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setImmediate as macrotask } from 'node:timers/promises';
 import { evalFolder, readHistory } from '../monitor/index.ts';
+import { samplesFile } from '../monitor/samples.ts';
 import { synchronize } from '../native/run.ts';
 import type { StateDict } from '../nn/module.ts';
 import type { AveragedWeights } from '../optim/index.ts';
@@ -18,9 +19,11 @@ import { ask, type Hook, hooksOf, loadHooks, type Ruling, saveHooks } from './ho
 import { historyFile, Journal } from './journal.ts';
 import { type Controlled, LiveControl, type RunControl } from './live-control.ts';
 import { Progress } from './progress.ts';
-import { type LrScales, RateControl } from './rate-control.ts';
+import { RateControl } from './rate-control.ts';
 import { evalFigures } from './recording.ts';
+import { type Best, interrupted, type RunState } from './run-state.ts';
 import { stepperOf } from './run-stepper.ts';
+import { SampleTimes } from './sample-outputs.ts';
 import { saveSafetensors } from './state.ts';
 import type { Stepper, StepResult } from './stepper.ts';
 import { Telling } from './telling.ts';
@@ -29,14 +32,6 @@ import { updateBatchNorm } from './update-batch-norm.ts';
 
 const checkpoints = 'checkpoints';
 const bestFile = 'best.safetensors';
-
-/** Stopped from outside: a resume goes on. */
-const interrupted = (reason: string | undefined): boolean => reason === 'aborted' || reason === 'stopped';
-
-interface Best {
-  step: number;
-  metrics: Record<string, number>;
-}
 
 /** One run of a Trainer: an async iterable of its events, controls, and the result. */
 export class Run implements AsyncIterable<TrainEvent> {
@@ -52,6 +47,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #journal: Journal;
   readonly #hooks: Hook[];
   readonly #live: LiveControl;
+  readonly #samples: SampleTimes;
   readonly #progress: Progress;
   readonly #stepper: Stepper;
   #attempt = 1;
@@ -88,8 +84,13 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#rate = new RateControl(this.#stepper);
     this.#live = new LiveControl(this.#controlled());
     this.control = this.#live;
-    if (this.#scaling) this.#rate.scale({ batch: this.#scaling.factor });
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
+    this.#samples = new SampleTimes(o.samples, {
+      progress: this.#progress,
+      made: (at, samples) => this.#tellAndWrite({ type: 'samples', ...at, samples }),
+      failed: (sentence) => this.#notice(sentence),
+    });
+    if (this.#scaling) this.#rate.scale({ batch: this.#scaling.factor });
     if (fit.signal?.aborted) this.#abort();
     else fit.signal?.addEventListener('abort', this.#abort, { once: true });
     this.result = this.#go().finally(() => {
@@ -179,7 +180,10 @@ export class Run implements AsyncIterable<TrainEvent> {
       if (cursor.step > 0 && cursor.batch === 0) await this.#evaluate();
       await this.#steps();
       await this.#settle();
-      if (this.#stopReason === undefined) await this.#evaluate();
+      if (this.#stopReason === undefined) {
+        await this.#evaluate();
+        await this.#samples.take(this.#stepper, this.#signal, 'run');
+      }
     } catch (error) {
       if (!this.#signal.aborted || error !== this.#signal.reason) throw error;
       this.#stopReason ??= 'aborted';
@@ -213,6 +217,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       this.#inFlight = { result, epoch };
       if (before) await this.#report(await this.#journal.pace.result(before.result), before.epoch);
       const epochEnds = stepper.cursor.batch === 0;
+      await this.#samples.take(stepper, this.#signal, epochEnds ? 'epoch' : undefined, result);
       if (epochEnds || (every > 0 && stepper.cursor.step % every === 0)) {
         await this.#settle();
         if (epochEnds) await this.#evaluate();
@@ -303,9 +308,9 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   /** An event whose record has the same fields. */
-  #tellAndWrite(event: Extract<TrainEvent, { type: 'control' | 'notice' }>): void {
+  #tellAndWrite(event: Extract<TrainEvent, { type: 'control' | 'notice' | 'samples' }>): void {
     this.#telling.event(event);
-    this.#journal.write({ ...event });
+    this.#journal.write({ ...event } as Parameters<Journal['write']>[0]);
   }
 
   // ---- live control ---------------------------------------------------------------------------------------------------------
@@ -359,7 +364,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const { step } = this.#stepper.cursor;
     if (!dir || step === this.#checkpointed) return;
     this.#checkpointed = step;
-    const json = {
+    const json: RunState = {
       attempt: this.#attempt,
       hooks: saveHooks(this.#hooks),
       best: this.#best ?? null,
@@ -385,7 +390,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     const restored =
       this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
     if (restored) await this.#restore(restored, dir as string);
-    else if (dir) await setAside(dir, [checkpoints, historyFile, evalFolder]);
+    else if (dir) await setAside(dir, [checkpoints, historyFile, samplesFile, evalFolder]);
     const { step } = this.#stepper.cursor;
     this.#journal.begin(this.#attempt, step, this.#options, this.totalSteps);
     this.#telling.begin(this.#attempt, step, this.totalSteps);
@@ -393,14 +398,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   async #restore({ extra, tensors }: Restored, dir: string): Promise<void> {
-    const saved = extra as {
-      attempt: number;
-      hooks: Record<string, unknown>;
-      best: Best | null;
-      evaluated: Best;
-      lrScale: LrScales;
-      stopReason: string | null;
-    };
+    const saved = extra as RunState;
     // Attempts that were killed before their first checkpoint are in the history only.
     const told = await readHistory(join(dir, historyFile)).catch(() => undefined);
     this.#attempt = Math.max(saved.attempt, told?.attempt ?? 0) + 1;
@@ -409,6 +407,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#best = saved.best ?? undefined;
     this.#evaluated = saved.evaluated;
     this.#checkpointed = this.#stepper.cursor.step;
+    this.#samples.goOnFrom(this.#checkpointed);
     this.#bestWeights.take(await tensors(bestFile));
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
     this.#rate.scale({ ...saved.lrScale, batch: this.#scaling?.factor ?? 1 }); // the batch may be another now

@@ -97,6 +97,9 @@ export class Telling {
       const figures = Object.entries(told.metrics).filter((e): e is [string, number] => typeof e[1] === 'number');
       const text = figures.map(([name, v]) => `${name} ${figure(v)}`).join(', ');
       logger.info({ ...run, step, epoch: told.epoch, ...Object.fromEntries(figures) }, `evaluated at step ${step}: ${text}`);
+    } else if (type === 'samples') {
+      const names = told.samples.map((s) => s.name);
+      logger.info({ ...run, step, epoch: told.epoch, names }, `${names.length} sample outputs at step ${step}`);
     } else if (type === 'error') {
       logger.error({ ...run, step, err: told.error }, `the run failed at step ${step}: ${String(told.error)}`);
     } else {
@@ -106,7 +109,7 @@ export class Telling {
   }
 }
 
-function sentence(told: Exclude<Told, { type: 'step' | 'skipped' | 'eval' | 'error' }>): {
+function sentence(told: Exclude<Told, { type: 'step' | 'skipped' | 'eval' | 'samples' | 'error' }>): {
   level: 'info' | 'warn';
   text: string;
 } {

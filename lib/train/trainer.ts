@@ -22,6 +22,7 @@ import type { LearningRateCurve } from './lr-curve.ts';
 import { type FindLearningRateOptions, findLearningRate } from './lr-finder.ts';
 import { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
 import { Run } from './run.ts';
+import { checkSamples, type SamplesOptions } from './sample-outputs.ts';
 import { checkParts } from './stepper-options.ts';
 import { checkLogger, type Logger } from './telling.ts';
 
@@ -73,9 +74,16 @@ export interface TrainerOptions {
    * @example ({ x }) => tokenizer.decode(x.data)
    */
   showSample?: ShowSample;
+  /**
+   * Outputs to look at while the model learns, generated text or predicted images: written to samples.jsonl in `dir`, told as events of type 'samples' and to
+   * sinks, shown by `anneal report` and `anneal watch`. `make` is called at step boundaries, in evaluation mode, without gradients, under the run's
+   * precision and with its averaged weights where there are some; training goes on to the bit as without. What it throws is told as a notice. Default: none.
+   * @example { every: 500, make: async () => tokenizer.decode(await generate(model, prompt)) }
+   */
+  samples?: SamplesOptions;
   /** A column of whole numbers in the batches (a site, a language): evaluations tell accuracy and macro F1 for each of its values too. Default: none. */
   stratifyBy?: string;
-  /** The run's folder: checkpoints/, metrics.jsonl, eval/, best.safetensors. Default: nothing is written. */
+  /** The run's folder: checkpoints/, metrics.jsonl, samples.jsonl, eval/, best.safetensors. Default: nothing is written. */
   dir?: string;
   /** Keys dropout masks. Default 0. */
   seed?: number;
@@ -121,6 +129,7 @@ const known = [
   'stratifyBy',
   'classNames',
   'showSample',
+  'samples',
   'dir',
   'seed',
   'detectAnomaly',
@@ -197,6 +206,7 @@ export class Trainer {
     if (options.stratifyBy !== undefined) checkText('Trainer', 'stratifyBy', options.stratifyBy);
     for (const name of checkList('Trainer', 'classNames', options.classNames ?? [])) checkText('Trainer', 'a class name', name);
     if (options.showSample !== undefined) checkFunction('Trainer', 'showSample', options.showSample, '({ x }, id) => texts[id]');
+    if (options.samples !== undefined) checkSamples('Trainer: samples', options.samples);
     checkOptions('Trainer: checkpoint', options.checkpoint, ['everySteps', 'keep']);
     checkInteger('Trainer: checkpoint', 'everySteps', options.checkpoint?.everySteps ?? 0, 0);
     if (options.checkpoint?.keep) checkKeep(options.checkpoint.keep);

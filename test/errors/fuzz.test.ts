@@ -26,7 +26,7 @@ const speakers: Record<string, string[]> = {
   setAt: ['gather'],
   withAt: ['gather'],
   modeOf: ['earlyStopping'],
-  Trainer: ['earlyStopping', 'plateau', 'checkpoint'],
+  Trainer: ['earlyStopping', 'plateau', 'checkpoint', 'samples'],
   'Trainer.predict': ['linear'],
   'Stepper.save': ['saveCheckpoint', 'checkpoint'],
   'Stepper.resume': ['loadCheckpoint'],

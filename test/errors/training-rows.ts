@@ -303,6 +303,24 @@ export const training: Row[] = [
     /Trainer: checkpoint: everySteps must be an integer >= 0, got .*0\.5/,
   ],
   [
+    'sample outputs every half step',
+    () => trainer({ samples: { every: 0.5, make: () => 'x' } }),
+    ConfigError,
+    /Trainer: samples: every must be a whole number of steps >= 1, or 'epoch', got 0\.5/,
+  ],
+  [
+    'sample outputs of nothing',
+    () => trainer({ samples: { every: 'epoch' } }),
+    ConfigError,
+    /Trainer: samples: make must be a function.*generate\(model, prompt\)/,
+  ],
+  [
+    'a misspelled option of sample outputs',
+    () => trainer({ samples: { everySteps: 5, make: () => 'x' } }),
+    ConfigError,
+    /Trainer: samples: .*"everySteps"/,
+  ],
+  [
     'a metric that is none',
     () => trainer({ metrics: ['acuracy'] }),
     ConfigError,

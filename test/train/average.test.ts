@@ -182,6 +182,26 @@ describe('within', () => {
     expect(await valuesOf(model.stateDict())).toEqual(own);
   });
 
+  test('throughout: the averages stay across awaits, and nobody changes them; the weights come back, also after a failure', async () => {
+    const { stepper, model } = await course({ ema: { decay: 0.9 } }, 8);
+    const average = stepper.average as optim.AveragedWeights;
+    const own = await valuesOf(model.stateDict());
+    const averaged = await valuesOf(average.stateDict());
+    const seen = await average.throughout(async () => {
+      const before = await valuesOf(model.stateDict());
+      expect(() => average.update()).toThrow(/not within/);
+      return [before, average.within(() => 'nested'), await valuesOf(model.stateDict())];
+    });
+    expect(seen).toEqual([averaged, 'nested', averaged]);
+    const fails = average.throughout(async () => {
+      await model.parameters()[0]?.data();
+      throw new Error('mine');
+    });
+    await expect(fails).rejects.toThrow('mine');
+    expect(await valuesOf(model.stateDict())).toEqual(own);
+    await expect(average.throughout(3 as never)).rejects.toThrow(/throughout: the argument must be a function/);
+  });
+
   test('before the first update it sees the model as it is, loaded weights too', async () => {
     const [model, other] = [mlp([8, 16, 3]), mlp([8, 16, 3], { seed: 5 })];
     const average = optim.ema(model);

@@ -1,7 +1,7 @@
 // Trains until done, in a folder; resume.test.ts kills it on the way. Arguments: mode, folder. Tells each step on stdout, at the end the result.
 import { writeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { augment, data, losses, manualSeed, nn, optim, Stepper, schedule, type Tensor, Trainer } from '../../lib/index.ts';
+import { augment, data, losses, manualSeed, nn, optim, Stepper, schedule, type Tensor, Trainer, zeros } from '../../lib/index.ts';
 
 const [mode, dir = ''] = process.argv.slice(2);
 const say = (message: unknown) => writeSync(1, `${JSON.stringify(message)}\n`);
@@ -52,6 +52,7 @@ if (mode === 'trainer') {
     dir,
     seed: 5,
     checkpoint: { everySteps: 5 },
+    samples: { every: 3, make: async () => String((await model.forward(zeros([1, 1, 8, 8])).data())[0]) },
     hooks: [{ name: 'slow', onStep: () => delay(5) }],
   });
   const run = trainer.start({

@@ -102,6 +102,9 @@ describe('killed at random, resumed until done: bit by bit the run that nobody d
     };
     const reached = await losses(whole);
     expect(await losses(dir), told).toEqual(reached);
+    const made = async (run: string) => (await monitor.readSamples(run)).outputs.map((o) => [o.step, o.samples]);
+    expect(await made(dir), told).toEqual(await made(whole));
+    expect((await made(whole)).length).toBe(Math.ceil(steps / 3));
     const stepsTold = reached.filter(([type]) => type === 'step');
     expect(stepsTold.filter(([, , , , , applied]) => applied === false).length, 'skipped').toBeGreaterThan(5);
     expect(new Set(stepsTold.map(([, , , , scale]) => scale)).size, 'scales').toBeGreaterThan(3);

@@ -1,6 +1,7 @@
 // What a report shows of an evaluation: confusion matrix, classes, calibration, strata, the most confidently wrong.
 import { html, type Markup } from '../charts/html.ts';
 import type { EvalTables, ShownMistake } from '../eval-tables.ts';
+import { pngUrl } from '../png.ts';
 import { formatNumber } from '../text.ts';
 
 /** A matrix of more classes is too wide to be read: its most confused pairs tell what it would. */
@@ -94,9 +95,6 @@ function strata({ strata: all }: EvalTables): Markup {
   return panel('Strata', scroll('Strata', html`<table><thead>${head}</thead><tbody>${shown.map(row)}</tbody></table>`));
 }
 
-/** Only pictures that came with the run: anything else that an image could name is left out. */
-const picture = /^data:image\/png;base64,[A-Za-z0-9+/=]+$/;
-
 function mistakes({ mistakes: all, labels }: EvalTables): Markup {
   const shown = list(all).slice(0, 50);
   if (shown.length === 0) return nothing;
@@ -104,7 +102,7 @@ function mistakes({ mistakes: all, labels }: EvalTables): Markup {
   const one = (m: ShownMistake) => {
     const { image, text } = m.input ?? {};
     const what = `sample ${m.id}: ${name(m.target)}, taken for ${name(m.prediction)}`;
-    const seen = typeof image === 'string' && picture.test(image) ? html`<img src="${image}" alt="${what}">` : html``;
+    const seen = typeof image === 'string' && pngUrl.test(image) ? html`<img src="${image}" alt="${what}">` : html``;
     const words = typeof text === 'string' ? html`<pre tabindex="0">${text}</pre>` : html``;
     return html`<li class="panel">${seen}${words}<p><strong>${name(m.prediction)}</strong> with ${percent(m.confidence)}, but it is <strong>${name(m.target)}</strong> (${percent(m.targetProbability)})</p><p class="quiet">sample ${m.id}</p></li>`;
   };

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { ConfigError, checkFunction, checkOptions, checkText, describe } from '../../native/errors.ts';
 import { AppendFile } from '../append-file.ts';
 import type { HistoryRecord, HistoryValue, Sink } from '../history.ts';
-import { imagePng } from '../png.ts';
+import { imagePng, pngOf } from '../png.ts';
+import { sampleOutputs } from '../samples.ts';
 import { frame, histogramValue, imageValue, scalarValue, sessionStart, summary, textValue, version } from './events.ts';
 import { histogramOf } from './histogram.ts';
 import type { Message } from './protobuf.ts';
@@ -45,6 +46,10 @@ export class TensorBoardSink implements Sink {
   }
   write(record: HistoryRecord): void {
     const { type, step } = record;
+    if (type === 'samples') {
+      this.#samples(record);
+      return;
+    }
     if (type === 'run' || type === 'notice' || type === 'end') this.text(type, textOf(record), step);
     const scalars: Message[] = [];
     for (const [name, value] of Object.entries(record)) if (!keys.has(name)) collect(tagOf(type, name), value, scalars);
@@ -79,6 +84,16 @@ export class TensorBoardSink implements Sink {
   text(tag: string, text: string, step: number): void {
     if (typeof text !== 'string') throw new ConfigError(`TensorBoardSink.text: expected a text, got ${describe(text)}.`);
     this.#value('text', tag, step, (t) => textValue(t, text));
+  }
+
+  /** Sample outputs of a Trainer, as text to the letter and as images. */
+  #samples(record: HistoryRecord): void {
+    for (const { name, text, image } of sampleOutputs(record)?.samples ?? []) {
+      const tag = `samples/${name}`;
+      const png = image === undefined ? undefined : pngOf(image);
+      if (png) this.#value('image', tag, record.step, (t) => imageValue(t, png.bytes, png.shape));
+      if (text !== undefined) this.text(tag, toTheLetter(text), record.step);
+    }
   }
 
   flush(): Promise<void> {
@@ -117,5 +132,7 @@ function collect(tag: string, value: HistoryValue | undefined, into: Message[]):
 function textOf(record: HistoryRecord): string {
   if (typeof record.message === 'string') return record.message;
   const { attempt: _, step: __, type: ___, ...rest } = record;
-  return `    ${JSON.stringify(rest, null, 2).replaceAll('\n', '\n    ')}`;
+  return toTheLetter(JSON.stringify(rest, null, 2));
 }
+/** As a block of code, in which Markdown changes nothing. */
+const toTheLetter = (text: string): string => `    ${text.replaceAll('\n', '\n    ')}`;
