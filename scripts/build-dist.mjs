@@ -22,6 +22,7 @@ const pages = {
   'charts-page.mjs': 'lib/monitor/charts/page.mjs',
   'report-page.mjs': 'lib/monitor/report/page.mjs',
   'watch-curves.mjs': 'lib/monitor/watch/curves.mjs',
+  'watch-samples.mjs': 'lib/monitor/watch/samples.mjs',
   'watch-page.mjs': 'lib/monitor/watch/page.mjs',
 };
 

@@ -79,6 +79,19 @@ async function reported(
     ],
   };
   writeFileSync(join(dir, 'eval/latest.json'), JSON.stringify(tables));
+  const outputs = (step: number) => ({
+    ...{ attempt: 1, step, type: 'samples', epoch: 1 },
+    samples: [
+      { name: text, text: `${text} ${step}` },
+      { name: 'seen', image },
+      { name: 'elsewhere', image: 'https://example.com/y.png' },
+      { name: 'svg', image: 'data:image/svg+xml;base64,PHN2Zy8+' },
+      { name: 'NaN', text: 'NaN' },
+      5,
+    ],
+  });
+  const times = Array.from({ length: 15 }, (_, i) => monitor.formatRecord(outputs(i + 1) as never));
+  writeFileSync(join(dir, 'samples.jsonl'), `${times.join('\n')}\n{"attempt":1,"st`);
   const page = join(folder, `${name}.html`);
   writeFileSync(page, await monitor.reportOf(dir, options.findings && (() => options.findings as monitor.ReportFinding[])));
   return pathToFileURL(page).href;
@@ -131,6 +144,18 @@ describe.skipIf(withoutBrowser)(inBrowser('the report'), () => {
     expect(o.requests).toHaveLength(1);
   });
 
+  test('has sample outputs of the first time, the last and some between, the last first', async () => {
+    const { page } = await open(await reported('outputs', 30));
+    const main = page.locator('main');
+    const titles = await main.locator('h3', { hasText: 'After step' }).allTextContents();
+    expect(titles).toEqual([15, 13, 11, 9, 7, 5, 3, 1].map((step) => `After step ${step} (1 epoch)`));
+    expect(await main.locator('.samples').first().locator('li').allTextContents()).toEqual([
+      ...['plainplain 15', 'seen', 'elsewhere', 'svg', 'NaNNaN'],
+    ]);
+    expect(await main.textContent()).toMatch(/8 of 15 times, the last first\.1 lines of the sample outputs could not be read/);
+    expect(await main.locator('.samples img').first().getAttribute('alt')).toBe('seen, after step 15');
+  });
+
   test('fits 1280 and 400 pixels, readable in the light and in the dark', async () => {
     const url = await reported('widths', 50, {
       text: 'a'.repeat(300),
@@ -174,8 +199,12 @@ describe.skipIf(withoutBrowser)(inBrowser('the report'), () => {
     const o = await open(await reported('hostile', 30, { text: hostile, findings }));
     expect(o.errors).toEqual([]);
     expect(o.requests).toHaveLength(1);
-    expect(await o.page.locator('img').count()).toBe(1); // the one picture that came with the run
-    expect(await o.page.evaluate("document.querySelector('img').naturalWidth")).toBe(2);
+    expect(await o.page.locator('.mistakes img').count()).toBe(1); // the one picture that came with the run
+    expect(await o.page.locator('.samples img').count()).toBe(8); // and one each time
+    expect(await o.page.locator('img').count()).toBe(9);
+    expect(await o.page.evaluate("[...document.querySelectorAll('img')].map((i) => i.naturalWidth)")).toEqual(
+      new Array(9).fill(2),
+    );
     expect(await o.page.locator('b').count()).toBe(0);
     const text = (await o.page.textContent('body')) as string;
     expect(text.split('<img src=x onerror=alert(2)>').length).toBeGreaterThan(20);

@@ -62,7 +62,7 @@ function run(options: Partial<TrainerOptions> & { fit?: object; wide?: (m: nn.Se
   const done = async () => {
     const result = await started.result;
     await told;
-    return { steps: seen, weights: await valuesOf(model.stateDict()), rng: rngState(), steps_: result.steps };
+    return { steps: seen, weights: await valuesOf(model.stateDict()), rng: rngState(), evaluated: [result.best, result.last] };
   };
   return { model, trainer, events, notices, done };
 }

@@ -4,8 +4,10 @@ import { html, jsonForScript, type Markup } from '../charts/html.ts';
 import { type EvalTables, readEvalTables } from '../eval-tables.ts';
 import type { HistoryValue } from '../history.ts';
 import { type Figure, figuresOf, flat, type RunFolder, readRun } from '../runs/index.ts';
+import { readSamples } from '../samples.ts';
 import { formatCount, formatDuration, formatNumber } from '../text.ts';
 import { curvesOf, type ReportCurves } from './curves.ts';
+import { samplesOf } from './samples.ts';
 import { evaluationOf, tableStyle } from './tables.ts';
 
 /** What a report shows of a finding; `diagnose` gives more. */
@@ -17,6 +19,8 @@ export interface ReportFinding {
   action: string;
   sampleIds?: readonly number[];
 }
+
+type Samples = Awaited<ReturnType<typeof readSamples>>;
 
 const listed = (steps: readonly number[]): string =>
   `${steps.slice(0, 20).join(', ')}${steps.length > 20 ? `, ... (${steps.length} in all)` : ''}`;
@@ -118,11 +122,13 @@ ${all.map((s) => `<script>${s}</script>`).join('\n')}
  * the run's files say is shown as text, whatever it is.
  * @param tables of the evaluation to show, and which it is
  * @param findings of `diagnose`; left out, the section is too
+ * @param samples what `readSamples` gives
  */
 export function renderReport(
   run: RunFolder,
   tables?: { tables: EvalTables; which: string },
   findings?: readonly ReportFinding[],
+  samples: Samples = { outputs: [], damaged: 0 },
 ): string {
   const data = curvesOf(run.history.records);
   const notices = run.history.records.filter((r) => r.type === 'notice' && typeof r.message === 'string');
@@ -131,7 +137,7 @@ export function renderReport(
     : '';
   const configuration = Object(run.run?.configuration) as Record<string, HistoryValue>;
   const body = html`<a class="skip" href="#curves-title">To the curves</a><header><p class="quiet">Anneal: report of a run</p><h1>${run.name}</h1>${head(run, figuresOf(run))}${told}</header>
-<main>${findingsOf(findings)}${curves(data)}${evaluationOf(tables?.tables, tables?.which ?? '')}${layers(run)}${facts('Configuration', 'configuration', run.run?.configuration && configuration)}${facts('Environment', 'environment', run.run?.environment)}</main>
+<main>${findingsOf(findings)}${curves(data)}${evaluationOf(tables?.tables, tables?.which ?? '')}${samplesOf(samples.outputs, samples.damaged)}${layers(run)}${facts('Configuration', 'configuration', run.run?.configuration && configuration)}${facts('Environment', 'environment', run.run?.environment)}</main>
 <footer class="quiet"><p>${run.dir}</p></footer>`;
   return page(`${run.name}: report`, body, data);
 }
@@ -143,7 +149,7 @@ export async function reportOf(path: string, findings?: (run: RunFolder) => read
     checkFunction('reportOf', 'findings', findings, '(run) => diagnose(run.history.records)');
   const run = await readRun(path);
   const read = (which: 'best' | 'latest') => readEvalTables(run.dir, which).catch(() => undefined);
-  const [best, latest] = await Promise.all([read('best'), read('latest')]);
+  const [best, latest, samples] = await Promise.all([read('best'), read('latest'), readSamples(run.dir).catch(() => undefined)]);
   const tables = best ?? latest;
-  return renderReport(run, tables && { tables, which: best ? 'best' : 'latest' }, findings?.(run));
+  return renderReport(run, tables && { tables, which: best ? 'best' : 'latest' }, findings?.(run), samples);
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { lifeOf, listenerOf, type RunLife } from '../control/ask.ts';
 import { History, type HistoryRecord, parseRecord } from '../history.ts';
+import { LiveSamples } from './live-samples.ts';
 import { FileTail } from './tail.ts';
 
 /** Lines kept of what is shown as lists. */
@@ -31,6 +32,8 @@ export interface RunState {
   /** Evaluations, and what was asked of the run or done unasked. */
   evals: HistoryRecord[];
   journal: HistoryRecord[];
+  /** Sample outputs that there are, by attempt and step; they are asked for. */
+  samples: string[];
   skipped: number;
   damaged: number;
 }
@@ -54,6 +57,7 @@ export class LiveRun {
   #generation = 0;
   readonly #server: Changes;
   readonly #tail: FileTail;
+  readonly samples: LiveSamples;
   #records: HistoryRecord[] = [];
   #findings = new Map<string, HistoryRecord>();
   #about: Record<string, string | number> = {};
@@ -72,6 +76,7 @@ export class LiveRun {
     this.#server = server;
     this.revision = ++server.count;
     this.#tail = new FileTail(join(dir, 'metrics.jsonl'));
+    this.samples = new LiveSamples(dir);
   }
 
   get generation(): string {
@@ -86,12 +91,13 @@ export class LiveRun {
     const news = await this.#tail.read();
     if (news?.anew) this.#reset();
     for (const line of news?.lines ?? []) this.#take(line);
+    const made = await this.samples.poll();
     const life = await lifeOf(this.dir);
     const steerable = life === 'listening' && (await listenerOf(this.dir)) !== undefined;
-    if (news || life !== this.#life || steerable !== this.#steerable) this.revision = ++this.#server.count;
+    if (news || made.changed || life !== this.#life || steerable !== this.#steerable) this.revision = ++this.#server.count;
     this.#life = life;
     this.#steerable = steerable;
-    return news?.more ?? false;
+    return made.more || (news?.more ?? false);
   }
 
   #reset(): void {
@@ -191,6 +197,7 @@ export class LiveRun {
       findings: [...this.#findings.values()].map(plain),
       evals: of('eval').slice(-20),
       journal: of('control', 'notice').slice(-30),
+      samples: this.samples.keys,
       ...{ skipped: this.#skippedSteps.length, damaged: this.#damaged },
     };
   }

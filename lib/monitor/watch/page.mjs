@@ -69,6 +69,7 @@ class Page {
     this.charts = charts;
     this.runs = new Map();
     this.drawn = new Map();
+    this.outputs = new OutputLists();
     this.options = { smoothing: 0, log: false };
     this.colors = 0;
     this.listen();
@@ -258,6 +259,8 @@ class Page {
     const journal = this.shown.flatMap(({ state }) => state.journal.map((r) => ({ id: state.id, ...r })));
     this.fill('journal', journal.reverse(), 'Nothing was asked of the runs.', (r) => element('li', of(r.id) + this.sentence(r)));
     this.showEvals();
+    const states = this.shown.map((run) => run.state);
+    this.outputs.show(byId('samples'), byId('outputs'), states);
   }
   sentence(r) {
     if (r.type === 'notice') return `step ${r.step}: ${r.message}`;

@@ -23,6 +23,7 @@ const body = html`
 <p id="more" class="quiet" hidden></p>
 <div id="charts" class="grid" tabindex="-1"></div></section>
 <section aria-labelledby="h-evals"><h2 id="h-evals">Evaluations</h2><div id="evals"></div></section>
+<section aria-labelledby="h-samples" id="samples" hidden><h2 id="h-samples">Sample outputs</h2><div id="outputs"></div></section>
 <section aria-labelledby="h-journal"><h2 id="h-journal">Journal</h2><ul id="journal" class="lines"></ul></section>
 </main>`;
 
@@ -33,7 +34,7 @@ export function watchPage(): { text: string; policy: string } {
   if (made) return made;
   const assets = chartAssets();
   const script = (name: string) => pageScript(`${name}.mjs`, `watch-${name}.mjs`, import.meta.url);
-  const own = asGlobal('watch', `${script('curves')}\n${script('page')}`);
+  const own = asGlobal('watch', `${script('curves')}\n${script('samples')}\n${script('page')}`);
   const scripts = [...assets.scripts, own, 'const page = watch.start(charts);'];
   const look = assets.style + style;
   const policy = contentPolicy(scripts.map(scriptText), look, "; connect-src 'self'; frame-ancestors 'none'");

@@ -120,6 +120,7 @@ class RunPages {
       '/': ['GET', () => this.#page(response)],
       '/events': ['GET', () => this.#events(request, response)],
       '/api/series': ['GET', () => this.#series(response, url)],
+      '/api/samples': ['GET', () => this.#samples(response, url)],
       '/api/control': ['POST', () => this.#control(request, response)],
       '/metrics': ['GET', () => this.#metrics(response)],
     };
@@ -170,6 +171,14 @@ class RunPages {
       return Buffer.from(run.values(name, Number(from), maxPoints).buffer);
     });
     send(response, 200, 'application/octet-stream', Buffer.concat(parts));
+  }
+
+  /** `run`, and which of its sample outputs as ATTEMPT.STEP. */
+  async #samples(response: ServerResponse, url: URL): Promise<void> {
+    const run = await this.#run(url.searchParams.get('run'));
+    const made = run.samples.get(url.searchParams.get('made'));
+    if (!made) throw new HttpError(404, 'these outputs are kept no more');
+    send(response, 200, 'application/json', JSON.stringify(made));
   }
 
   async #control(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { readHistory } from '../../../lib/monitor/history.ts';
+import { imagePng } from '../../../lib/monitor/png.ts';
 import { type RunServer, type ServeOptions, serveRuns } from '../../../lib/monitor/watch/server.ts';
 import { inBrowser, type Opened, open, poorContrasts, withoutBrowser } from '../../helpers/browser.ts';
 import { folder, text } from './helpers.ts';
@@ -189,6 +190,49 @@ describe.skipIf(withoutBrowser)(inBrowser('the live page'), () => {
       expect(await page.locator('main img, main script').count()).toBe(0);
       expect(errors).toEqual([]);
     }
+  });
+
+  test('sample outputs: the last ones as they come, or those of a step that one chooses; texts are texts, pictures only those that came with the run', async () => {
+    const hostile = '</pre><img src=x onerror=alert(1)>';
+    const image = `data:image/png;base64,${imagePng({ data: Uint8Array.of(0, 255), shape: [1, 1, 2], bytes: true }).toString('base64')}`;
+    const outputs = (attempt: number, step: number) => ({
+      ...{ attempt, step, type: 'samples', epoch: 0 },
+      samples: [
+        { name: hostile, text: `${hostile} ${attempt} ${step}` },
+        { name: 'digit', image },
+        { name: 'elsewhere', image: 'https://example.com/x.png' },
+      ],
+    });
+    const dir = folder({ a: [...begin, ...steps(20)], b: [...begin, ...steps(5)] });
+    const path = join(dir, 'a/samples.jsonl');
+    appendFileSync(path, text([outputs(1, 5), outputs(1, 10), outputs(1, 15)]));
+    const opened = await watch(dir);
+    const { page, errors, requests, server } = opened;
+    const seen = (n: string) =>
+      until(opened, `document.querySelector('#outputs pre')?.textContent === ${JSON.stringify(`${hostile} ${n}`)}`);
+    await seen('1 15');
+    expect(await page.locator('#outputs h4').allTextContents()).toEqual([hostile, 'digit', 'elsewhere']);
+    expect(await page.evaluate(`[...document.querySelectorAll('#outputs img')].map((i) => [i.naturalWidth, i.alt])`)).toEqual([
+      [2, 'digit, after step 15'],
+    ]);
+    appendFileSync(path, text([outputs(1, 20)]));
+    await seen('1 20');
+    await page.getByLabel('step of the outputs of a').selectOption('10');
+    await seen('1 10');
+    // Resumed from step 12: what came later is made again; what one looks at stays.
+    appendFileSync(path, text([{ attempt: 2, step: 12, type: 'attempt', time: 2 }, outputs(2, 15)]));
+    await until(opened, `document.querySelectorAll('#outputs option').length === 3`);
+    expect(await page.locator('#outputs option').allTextContents()).toEqual(['15', '10', '5']);
+    await seen('1 10');
+    await page.getByLabel('step of the outputs of a').selectOption('15');
+    await seen('2 15');
+    expect(await poorContrasts(page)).toEqual([]);
+    await page.getByLabel('a', { exact: true }).uncheck();
+    await until(opened, `document.getElementById('samples').hidden`);
+    expect(errors).toEqual([]);
+    expect(requests.filter((r) => !r.startsWith(`http://127.0.0.1:${server.port}/`) && !r.startsWith('data:image/png'))).toEqual(
+      [],
+    );
   });
 
   test('with a token the address bar forgets it, and the page goes on by its cookie; cut off, it comes back by itself', async () => {
