@@ -62,6 +62,30 @@ export async function open(url: string, { width = 1280, height = 900, dark = fal
 }
 
 /**
+ * Milliseconds from each of these actions in a page, a line of code each in which `i` counts, to the frame after the one in which its outcome is drawn. The
+ * quickest of four: others use this machine too.
+ */
+export const responses = (page: Page, actions: readonly string[]): Promise<[string, number][]> =>
+  page.evaluate(`(async () => {
+    const took = [];
+    const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+    const actions = { ${actions.map((code, at) => `${at}: (i) => { ${code}; }`).join(', ')} };
+    const names = ${JSON.stringify(actions)};
+    for (const [at, name] of names.entries()) {
+      const times = [];
+      for (let i = 0; i < 4; i++) {
+        await frame();
+        const begun = performance.now();
+        actions[at](i);
+        await frame();
+        times.push(performance.now() - begun);
+      }
+      took.push([name, Math.min(...times)]);
+    }
+    return took;
+  })()`) as Promise<[string, number][]>;
+
+/**
  * Texts of the page whose contrast with what is behind them is below WCAG's AA: 4.5, or 3 for large ones (24 px, or bold 18.7 px). What is behind is the
  * nearest opaque background, under the translucent ones in between.
  */

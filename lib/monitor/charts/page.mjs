@@ -83,6 +83,13 @@ export function smooth(values, weight) {
   return out;
 }
 
+/** What a logarithmic scale can show; the rest is a gap. */
+function positive(values) {
+  const out = new Float64Array(values.length);
+  for (let i = 0; i < values.length; i++) out[i] = values[i] > 0 ? values[i] : Number.NaN;
+  return out;
+}
+
 /** Charts by group: those of a group zoom together. */
 const groups = new Map();
 
@@ -103,6 +110,7 @@ class Chart {
     this.range = null;
     this.group = groups.get(this.options.group) ?? new Set();
     groups.set(this.options.group, this.group.add(this));
+    this.width = element.clientWidth; // asked for once: each question lays the page out anew
     this.listen();
     this.build();
   }
@@ -110,8 +118,8 @@ class Chart {
   /** All curves with their raw ones behind them where they are smoothed. */
   get lines() {
     const { smoothing, log } = this.options;
-    const seen = (values) => (log ? Array.from(values, (v) => (v > 0 ? v : null)) : values);
     if (this.cached) return this.cached;
+    const seen = (values) => (log ? positive(values) : values);
     this.cached = this.curves.flatMap((c, i) => {
       const line = { name: c.name, color: `--c${(c.color ?? i) % 6}`, dash: c.dash, points: c.points };
       if (!(smoothing > 0) || c.points) return [{ ...line, values: seen(c.values) }];
@@ -125,7 +133,6 @@ class Chart {
 
   build() {
     this.plot?.destroy();
-    this.cached = undefined;
     const { format, log, height } = this.options;
     const style = getComputedStyle(this.element);
     const color = (name) => style.getPropertyValue(name).trim();
@@ -145,9 +152,9 @@ class Chart {
     }));
     this.plot = new uPlot(
       {
-        width: Math.max(200, this.element.clientWidth),
+        width: Math.max(200, this.width),
         height,
-        scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
+        scales: { x: { time: false, ...this.limits }, y: { distr: log ? 3 : 1 } },
         axes: [
           axis,
           {
@@ -176,7 +183,7 @@ class Chart {
     const [from, to] = this.range ?? [this.x[0], this.x[this.x.length - 1]];
     const first = Math.max(0, lowerBound(this.x, from) - 1);
     const last = Math.min(this.x.length, lowerBound(this.x, to) + 2);
-    const buckets = Math.max(50, Math.min(2000, this.element.clientWidth || 600));
+    const buckets = Math.max(50, Math.min(2000, this.width || 600));
     return decimate(
       this.x,
       this.lines.map((l) => l.values),
@@ -186,11 +193,16 @@ class Chart {
     );
   }
 
-  refresh() {
+  /** Of the steps that are seen. */
+  get limits() {
     const [min, max] = this.range ?? [this.x[0] ?? 0, this.x[this.x.length - 1] ?? 1];
+    return { min, max: max > min ? max : min + 1 };
+  }
+
+  refresh() {
     this.plot.batch(() => {
       this.plot.setData(this.visible(), false);
-      this.plot.setScale('x', { min, max: max > min ? max : min + 1 });
+      this.plot.setScale('x', this.limits);
     });
     this.describe();
   }
@@ -224,9 +236,13 @@ class Chart {
     else this.build();
   }
   set(change) {
+    const looks = () => `${this.options.log} ${this.lines.map((l) => l.name).join()}`;
+    const before = looks();
     Object.assign(this.options, change);
-    this.build();
-    this.refresh();
+    this.cached = undefined;
+    // A chart is made anew only where it has other lines or another scale: that takes several times as long.
+    if (looks() === before) this.refresh();
+    else this.build();
   }
   destroy() {
     this.observer.disconnect();
@@ -240,7 +256,8 @@ class Chart {
     element.setAttribute('role', 'group');
     element.addEventListener('keydown', (e) => this.key(e));
     this.observer = new ResizeObserver(() => {
-      const width = Math.max(200, element.clientWidth);
+      this.width = element.clientWidth;
+      const width = Math.max(200, this.width);
       if (width === this.plot.width) return;
       this.plot.setSize({ width, height: this.options.height });
       this.refresh();
