@@ -1,24 +1,16 @@
 /** The example runs as its help says. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { loadSafetensors } from '../../lib/train/index.ts';
+import { example, expectHealthy } from './example.ts';
 
-const cwd = fileURLToPath(new URL('../..', import.meta.url));
-async function finetune(...args: string[]): Promise<string> {
-  const env = { ...process.env, ANNEAL_TEST_DEVICE: '' };
-  const command = ['--import', 'tsx', 'examples/finetune/main.ts', ...args];
-  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd, env, timeout: 100_000 });
-  return stdout;
-}
+const finetune = (...args: string[]) => example('finetune', args);
 
 describe('examples/finetune', { timeout: 110_000 }, () => {
   test('--help names every option, and a wrong one is refused', async () => {
-    const said = await finetune('--help');
+    const { stdout: said } = await finetune('--help');
     for (const option of ['base', 'epochs', 'images', 'steps', 'runs', 'test', 'seed', 'dir'])
       expect(said).toContain(`--${option} `);
     await expect(finetune('--image', '1')).rejects.toThrow(/--image/);
@@ -28,7 +20,7 @@ describe('examples/finetune', { timeout: 110_000 }, () => {
     const dir = await mkdtemp(join(tmpdir(), 'finetune-'));
     try {
       const short = ['--base', '1000', '--epochs', '4', '--images', '25', '--steps', '15', '--runs', '1', '--test', '500'];
-      await finetune(...short, '--dir', dir);
+      expectHealthy(await finetune(...short, '--dir', dir), 6);
       const { base, learning, results } = JSON.parse(await readFile(join(dir, 'summary.json'), 'utf8'));
       expect(base).toBeGreaterThan(0.9);
       const all = 160 + 4640 + 589_952 + 645;

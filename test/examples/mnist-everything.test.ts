@@ -1,23 +1,15 @@
 /** The example runs as its help says. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
+import { example, expectHealthy } from './example.ts';
 
-const cwd = fileURLToPath(new URL('../..', import.meta.url));
-async function everything(...args: string[]): Promise<string> {
-  const env = { ...process.env, ANNEAL_TEST_DEVICE: '' };
-  const command = ['--import', 'tsx', 'examples/mnist-everything/main.ts', ...args];
-  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd, env, timeout: 100_000 });
-  return stdout;
-}
+const everything = (...args: string[]) => example('mnist-everything', args);
 
 describe('examples/mnist-everything', { timeout: 110_000 }, () => {
   test('--help names every option, and a wrong one is refused', async () => {
-    const said = await everything('--help');
+    const { stdout: said } = await everything('--help');
     for (const option of ['images', 'epochs', 'patience', 'precision', 'test', 'seed', 'dir'])
       expect(said).toContain(`--${option} `);
     await expect(everything('--image', '1')).rejects.toThrow(/--image/);
@@ -26,7 +18,7 @@ describe('examples/mnist-everything', { timeout: 110_000 }, () => {
   test('a short course of both learns', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'everything-'));
     try {
-      await everything('--images', '300', '--epochs', '3', '--patience', '3', '--test', '500', '--dir', dir);
+      expectHealthy(await everything('--images', '300', '--epochs', '3', '--patience', '3', '--test', '500', '--dir', dir), 2);
       const { nothing, everything: all } = JSON.parse(await readFile(join(dir, 'summary.json'), 'utf8'));
       expect([nothing.epochs, all.epochs, all.stopReason]).toEqual([3, 3, 'finished']);
       expect(nothing.accuracy).toBeGreaterThan(0.7);

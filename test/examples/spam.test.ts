@@ -1,24 +1,16 @@
 /** The example runs as its help says. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Vocabulary } from '../../examples/spam/mails.ts';
+import { example, expectHealthy } from './example.ts';
 
-const cwd = fileURLToPath(new URL('../..', import.meta.url));
-async function spam(...args: string[]): Promise<string> {
-  const env = { ...process.env, ANNEAL_TEST_DEVICE: '' };
-  const command = ['--import', 'tsx', 'examples/spam/main.ts', ...args];
-  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd, env, timeout: 100_000 });
-  return stdout;
-}
+const spam = (...args: string[]) => example('spam', args);
 
 describe('examples/spam', { timeout: 110_000 }, () => {
   test('--help names every option, and a wrong one is refused', async () => {
-    const said = await spam('--help');
+    const { stdout: said } = await spam('--help');
     for (const option of ['labels', 'pretrain', 'epochs', 'runs', 'ways', 'mails', 'seed', 'dir'])
       expect(said).toContain(`--${option} `);
     await expect(spam('--label', '1')).rejects.toThrow(/--label/);
@@ -30,7 +22,7 @@ describe('examples/spam', { timeout: 110_000 }, () => {
     const dir = await mkdtemp(join(tmpdir(), 'spam-'));
     try {
       const short = ['--mails', '1500', '--labels', '100', '--pretrain', '1', '--epochs', '8', '--runs', '1'];
-      await spam(...short, '--ways', 'labels,both', '--dir', dir);
+      expectHealthy(await spam(...short, '--ways', 'labels,both', '--dir', dir), 3);
       const { bayes, results } = JSON.parse(await readFile(join(dir, 'summary.json'), 'utf8'));
       expect(Object.keys(results)).toEqual(['labels alone', 'token masking first, synonyms']);
       expect(bayes[0]).toBeGreaterThan(0.8);

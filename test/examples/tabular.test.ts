@@ -1,24 +1,16 @@
 /** The example runs as its help says. */
-import { execFile } from 'node:child_process';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { names, wages } from '../../examples/tabular/wages.ts';
+import { example, expectHealthy } from './example.ts';
 
-const cwd = fileURLToPath(new URL('../..', import.meta.url));
-async function tabular(...args: string[]): Promise<string> {
-  const env = { ...process.env, ANNEAL_TEST_DEVICE: '' };
-  const command = ['--import', 'tsx', 'examples/tabular/main.ts', ...args];
-  const { stdout } = await promisify(execFile)(process.execPath, command, { cwd, env, timeout: 100_000 });
-  return stdout;
-}
+const tabular = (...args: string[]) => example('tabular', args);
 
 describe('examples/tabular', { timeout: 110_000 }, () => {
   test('--help names every option, and a wrong one is refused', async () => {
-    const said = await tabular('--help');
+    const { stdout: said } = await tabular('--help');
     for (const option of ['folds', 'repeats', 'epochs', 'width', 'alpha', 'noise', 'seed', 'dir'])
       expect(said).toContain(`--${option} `);
     await expect(tabular('--fold', '2')).rejects.toThrow(/--fold/);
@@ -36,7 +28,7 @@ describe('examples/tabular', { timeout: 110_000 }, () => {
   test('a short course explains wages of workers that it did not see, each way', async () => {
     const dir = await mkdtemp(join(tmpdir(), 'tabular-'));
     try {
-      await tabular('--folds', '2', '--repeats', '1', '--epochs', '30', '--dir', dir);
+      expectHealthy(await tabular('--folds', '2', '--repeats', '1', '--epochs', '30', '--dir', dir), 8);
       const { results } = JSON.parse(await readFile(join(dir, 'summary.json'), 'utf8')) as { results: Record<string, number[]> };
       expect(Object.keys(results)).toEqual(['line', 'network', 'noise', 'mixup', 'noise and mixup']);
       for (const [name, [a = 0, b = 0]] of Object.entries(results)) expect((a + b) / 2, name).toBeGreaterThan(0.12);
