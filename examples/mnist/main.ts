@@ -82,6 +82,19 @@ async function mistakes(model: nn.Sequential, loader: data.Loader): Promise<Mist
   return found.sort((a, b) => b.confidence - a.confidence);
 }
 
+/** Some digits, and what the model takes them for while it learns: to look at in `anneal report`, and live in `anneal watch`. */
+async function readAs(trainer: Trainer, digits: data.TensorDataset<'x' | 'y'>) {
+  const scores = await trainer.predict(data.loader(digits, { batchSize: digits.length }));
+  const read: number[] = [];
+  const pictures: Record<string, ReturnType<typeof digits.get>['x']> = {};
+  for (let i = 0; i < digits.length; i++) {
+    const own = [...(scores.data as Float32Array).subarray(i * 10, i * 10 + 10)];
+    read.push(own.indexOf(Math.max(...own)));
+    pictures[`digit ${i + 1}`] = digits.get(i).x;
+  }
+  return { 'read as': read.join(' '), ...pictures };
+}
+
 /** Pictures side by side, each under its caption. */
 function gallery(pictures: { caption: string; image: string }[], columns: number): string {
   const width = 30;
@@ -107,6 +120,7 @@ async function main(): Promise<void> {
   const { train, test } = await data.mnist();
   const [fit, validation] = data.split(train, [55_000, 5_000], { stratify: 'label', seed });
   const model = cnn();
+  const few = data.subset(validation, [0, 1, 2, 3, 4, 5, 6, 7]);
   const trainer = new Trainer({
     model,
     loss: (logits: Tensor, { y }) => losses.crossEntropy(logits, y, { labelSmoothing: 0.1 }),
@@ -115,7 +129,11 @@ async function main(): Promise<void> {
     precision: args.precision as 'f32' | 'bf16',
     clipNorm: 1,
     earlyStopping: { metric: 'val/loss', patience: 5 },
-    metrics: ['accuracy', 'perClass'],
+    metrics: ['accuracy', 'perClass', 'confusion', 'calibration', 'mistakes'],
+    samples: {
+      every: 100,
+      make: () => readAs(trainer, few),
+    },
     dir,
     seed,
     progress: process.stderr,

@@ -71,3 +71,9 @@ export function settleFit(o: FitOptions, trainer: TrainerOptions): { fit: FitOpt
   const { samples } = rest; // tried too, at the end
   return { fit, trainer: samples ? { ...rest, samples: { ...samples, every: 'epoch' } } : rest };
 }
+
+/** Steps of the whole run, where they can be known. */
+export function totalStepsOf({ train, epochs, steps, accumulate = 1 }: FitOptions): number | undefined {
+  if (steps !== undefined) return steps;
+  return train.length === undefined ? undefined : Math.ceil(train.length / accumulate) * (epochs as number);
+}

@@ -23,22 +23,41 @@ export class Pace {
   #began = performance.now();
   #data = 0;
   #device = 0;
+  /** Of a turn that goes on after something that counts as none. */
+  #carried = 0;
 
   /** The windows as they come; what they are waited for counts. */
   async *windows<W>(source: AsyncIterable<W>): AsyncGenerator<W, void, undefined> {
-    this.#began = performance.now();
+    let asked = performance.now();
+    this.#began = asked;
     for await (const window of source) {
-      this.#data = performance.now() - this.#began;
+      this.#data = performance.now() - asked;
       yield window;
-      this.#began = performance.now();
+      asked = performance.now();
+      this.#began = asked - this.#carried;
     }
   }
   /** What the device gives; what it is waited for counts. */
   async result<R>(arriving: Promise<R>): Promise<R> {
     const from = performance.now();
     const result = await arriving;
-    this.#device = performance.now() - from;
+    this.#device += performance.now() - from;
     return result;
+  }
+  /** Waits for a step whose turn goes on later, before something that counts as none; tells whether it came. */
+  async arrived(arriving: Promise<unknown>): Promise<boolean> {
+    const came = await this.result(
+      arriving.then(
+        () => true,
+        () => false,
+      ),
+    );
+    this.#carried = performance.now() - this.#began;
+    return came;
+  }
+  /** That is over. */
+  goOn(): void {
+    this.#began = performance.now() - this.#carried;
   }
   /** Ends a turn. */
   take(): Turn {
@@ -48,7 +67,7 @@ export class Pace {
       dataSeconds: this.#data / 1000,
       deviceSeconds: this.#device / 1000,
     };
-    [this.#began, this.#data, this.#device] = [now, 0, 0];
+    [this.#began, this.#data, this.#device, this.#carried] = [now, 0, 0, 0];
     return turn;
   }
 }

@@ -14,7 +14,7 @@ import { scoreOf } from './early-stopping.ts';
 import { evaluate, undrawn } from './evaluate.ts';
 import type { EvalMetrics, TrainEvent } from './events.ts';
 import { FewBatches } from './few-batches.ts';
-import { settleFit } from './fit-options.ts';
+import { settleFit, totalStepsOf } from './fit-options.ts';
 import { ask, type Hook, hooksOf, loadHooks, type Ruling, saveHooks } from './hooks.ts';
 import { historyFile, Journal } from './journal.ts';
 import { type Controlled, LiveControl, type RunControl } from './live-control.ts';
@@ -60,7 +60,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   readonly #rate: RateControl;
   readonly #scaling: BatchScaling | undefined;
-  /** Hooks are being asked: no step is queued meanwhile. */
+  /** Hooks, or the makers of samples, have the model: no step is queued meanwhile. */
   #asking = false;
   #best: Best | undefined;
   readonly #bestWeights = new BestWeights();
@@ -87,6 +87,8 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     this.#samples = new SampleTimes(o.samples, {
       progress: this.#progress,
+      pace: this.#journal.pace,
+      atRest: (use) => this.#atRest(use),
       made: (at, samples) => this.#tellAndWrite({ type: 'samples', ...at, samples }),
       failed: (sentence) => this.#notice(sentence),
     });
@@ -120,11 +122,8 @@ export class Run implements AsyncIterable<TrainEvent> {
     return this.done ? undefined : this.#stepper.average;
   }
 
-  /** Steps of the whole run, where they can be known. */
   get totalSteps(): number | undefined {
-    const { train, epochs, steps, accumulate = 1 } = this.#options;
-    if (steps !== undefined) return steps;
-    return train.length === undefined ? undefined : Math.ceil(train.length / accumulate) * (epochs as number);
+    return totalStepsOf(this.#options);
   }
 
   async #go(): Promise<FitResult> {
@@ -256,9 +255,13 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   async #ask(question: Parameters<typeof ask>[1]): Promise<Ruling> {
+    return this.#atRest(() => ask(this.#hooks, question));
+  }
+  /** Lets others use the model: no step is queued meanwhile. */
+  async #atRest<T>(use: () => Promise<T>): Promise<T> {
     this.#asking = true;
     try {
-      return await ask(this.#hooks, question);
+      return await use();
     } finally {
       this.#asking = false;
     }

@@ -153,8 +153,11 @@ export async function makeSamples(
 
 /** Who hears of what was made. */
 export interface SampleListener {
-  /** The run's pace, which does not count the time. */
+  /** The run's pace and its steps', which do not count the time. */
   readonly progress: { pause(): void; resume(): void };
+  readonly pace: { arrived(step: Promise<unknown>): Promise<boolean>; goOn(): void };
+  /** Lets others use the model meanwhile. */
+  atRest<T>(use: () => Promise<T>): Promise<T>;
   made(at: { step: number; epoch: number }, samples: readonly ShownSample[]): void;
   /** A sentence: why there is nothing this time. */
   failed(sentence: string): void;
@@ -177,10 +180,9 @@ export class SampleTimes {
   }
 
   /**
-   * Makes outputs where they are due, of the weights after the last step queued; that step is not waited for first, so that hooks hear of it when they
-   * would without. What the user's function throws ends nothing.
+   * Makes outputs where they are due, of the weights after the last step queued. What the user's function throws ends nothing.
    * @param ends has an epoch, or the run, just ended?
-   * @param inFlight the last step queued: where it fails on the device, so do the outputs, and the run tells of it
+   * @param inFlight the last step queued. It is waited for, and told of later: hooks hear of it when they would without
    */
   async take(
     of: Sampled & Pick<Stepper, 'cursor'>,
@@ -194,20 +196,18 @@ export class SampleTimes {
     const due = ends === 'run' || (options.every === 'epoch' ? ends === 'epoch' : step % options.every === 0);
     if (!due) return;
     this.#last = step;
+    if (inFlight && !(await this.#to.pace.arrived(inFlight))) return; // the run fails when it hears of that step
     this.#to.progress.pause();
     try {
-      this.#to.made({ step, epoch }, await makeSamples(options, of, { step, epoch, signal }));
+      const samples = await this.#to.atRest(() => makeSamples(options, of, { step, epoch, signal }));
+      this.#to.made({ step, epoch }, samples);
     } catch (error) {
-      const failed = await inFlight?.then(
-        () => false,
-        () => true,
-      );
-      if (failed || signal.aborted) return;
-      this.#to.failed(
-        `samples: make failed at step ${step}, and training goes on: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      if (signal.aborted) return; // cut off, as the run is
+      const why = error instanceof Error ? error.message : String(error);
+      this.#to.failed(`samples: make failed at step ${step}, and training goes on: ${why}`);
     } finally {
       this.#to.progress.resume();
+      if (inFlight) this.#to.pace.goOn();
     }
   }
 }

@@ -318,7 +318,7 @@ export class Trainer {
   #checkResting(what: string): void {
     if (this.#run && !this.#run.resting)
       throw new ConfigError(
-        `${what}: a run is under way, whose model this would put into evaluation mode. Await its result first, or ${what} in a hook.`,
+        `${what}: a run is under way, whose model this would put into evaluation mode. Await its result first, or ${what} in a hook or in samples.make.`,
       );
   }
 }

@@ -145,6 +145,33 @@ test('is called after steps or epochs and at the end, in evaluation mode, withou
   expect(at).toHaveLength(1);
 });
 
+test('make may use the trainer itself; what it takes counts neither as training nor as waiting', async () => {
+  const dir = temporary();
+  const few = data.loader(clusters(6), { batchSize: 6 });
+  const made: { trainer?: Trainer } = {};
+  const wide = () => ({
+    every: 2,
+    make: async () => {
+      const { shape } = await (made.trainer as Trainer).predict(few);
+      const { samples } = await (made.trainer as Trainer).evaluate(few);
+      const until = performance.now() + 300;
+      while (performance.now() < until) await new Promise(setImmediate);
+      return `${shape} ${samples}`;
+    },
+  });
+  const one = run({ dir, wide });
+  made.trainer = one.trainer;
+  const began = performance.now();
+  await one.done();
+  const seconds = (performance.now() - began) / 1000;
+  expect([one.events, one.notices]).toEqual([[2, 4, 6, 8, 9].map((step) => `${step}: 6,3 6`), []]);
+  const steps = (await monitor.readHistory(join(dir, 'metrics.jsonl'))).records.filter((r) => r.type === 'step');
+  const turns = steps.map((r) => r.seconds as number);
+  expect(turns.reduce((a, b) => a + b, 0)).toBeLessThan(seconds - 5 * 0.3);
+  for (const r of steps) expect(r.deviceSeconds).toBeLessThanOrEqual(r.seconds as number);
+  expect(Math.min(...(steps.map((r) => r.samplesPerSecond) as number[]))).toBeGreaterThan(32 / 0.3);
+});
+
 test('texts, images and tensors, alone, as a list and by name; what is none of these is told, and training goes on', async () => {
   const dir = temporary();
   const grey = { data: Float32Array.of(0, 0.5, 1, 0.25), shape: [2, 2] };

@@ -83,6 +83,9 @@ export function smooth(values, weight) {
   return out;
 }
 
+/** Between the ticks of an axis of steps: there is none at 430.2. */
+const wholeSteps = Array.from({ length: 36 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3));
+
 /** What a logarithmic scale can show; the rest is a gap. */
 function positive(values) {
   const out = new Float64Array(values.length);
@@ -156,7 +159,7 @@ class Chart {
         height,
         scales: { x: { time: false, ...this.limits }, y: { distr: log ? 3 : 1 } },
         axes: [
-          axis,
+          { ...axis, incrs: wholeSteps },
           {
             ...axis,
             size: 64,

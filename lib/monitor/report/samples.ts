@@ -15,7 +15,7 @@ function one({ name, text, image }: ShownSample, step: number): Markup {
   const picture =
     image !== undefined && pngUrl.test(image) ? html`<img src="${image}" alt="${name}, after step ${step}">` : html``;
   const words = text === undefined ? html`` : html`<pre tabindex="0">${text}</pre>`;
-  return html`<li class="panel"><h4>${name}</h4>${picture}${words}</li>`;
+  return html`<li class="panel${text === undefined ? '' : ' words'}"><h4>${name}</h4>${picture}${words}</li>`;
 }
 
 export function samplesOf(outputs: readonly SampleOutputs[], damaged: number): Markup {
@@ -27,6 +27,6 @@ export function samplesOf(outputs: readonly SampleOutputs[], damaged: number): M
       ? html`<p class="quiet">${shown.length} of ${outputs.length} times, the last first.</p>`
       : html``;
   const time = ({ step, epoch, samples }: SampleOutputs) =>
-    html`<section><h3>After step ${step} <span class="quiet">(${epoch} ${epoch === 1 ? 'epoch' : 'epochs'})</span></h3><ul class="samples">${samples.map((s) => one(s, step))}</ul></section>`;
+    html`<section><h3>After step ${step} ${epoch > 0 && html`<span class="quiet">(${epoch} ${epoch === 1 ? 'epoch' : 'epochs'})</span>`}</h3><ul class="samples">${samples.map((s) => one(s, step))}</ul></section>`;
   return html`<h2 id="samples">Sample outputs</h2>${few}${cut}${shown.map(time)}`;
 }

@@ -63,7 +63,17 @@ function rises(steps) {
 
 /** The charts for metrics of these names, the most telling first; each metric stands in one of them. */
 export function plan(names) {
-  const hidden = new Set(['epoch', 'samples', 'plannedLr', 'clippedGradNorm', 'peakMemory', 'val/samples', 'updates']);
+  const hidden = new Set([
+    'epoch',
+    'samples',
+    'seconds',
+    'deviceSeconds',
+    'plannedLr',
+    'clippedGradNorm',
+    'peakMemory',
+    'val/samples',
+    'updates',
+  ]);
   const fixed = [
     ['Loss', ['loss', 'val/loss']],
     ['Accuracy', ['val/accuracy']],
@@ -71,6 +81,9 @@ export function plan(names) {
     ['Gradient norm', ['gradNorm']],
     ['Samples per second', ['samplesPerSecond']],
     ['Tensor memory', ['memory']],
+    ['Update-to-weight ratio', ['updateRatio']],
+    ['Loss scale', ['lossScale']],
+    ['Waiting for data (seconds a step)', ['dataSeconds']],
   ];
   const known = new Set(fixed.flatMap(([, metrics]) => metrics));
   const rest = [...names].filter((n) => !known.has(n) && !hidden.has(n)).sort();

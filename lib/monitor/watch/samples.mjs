@@ -47,7 +47,7 @@ class Outputs {
     }
   }
   item({ name, text, image }, step) {
-    const item = element('li', undefined, { class: 'panel' });
+    const item = element('li', undefined, { class: typeof text === 'string' ? 'panel words' : 'panel' });
     item.append(element('h4', name));
     if (typeof image === 'string' && picture.test(image))
       item.append(element('img', undefined, { src: image, alt: `${name}, after step ${step}` }));
