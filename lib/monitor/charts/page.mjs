@@ -86,6 +86,9 @@ export function smooth(values, weight) {
 /** Between the ticks of an axis of steps: there is none at 430.2. */
 const wholeSteps = Array.from({ length: 36 }, (_, i) => [1, 2, 5][i % 3] * 10 ** Math.floor(i / 3));
 
+/** And of one of bytes, whose ticks are round in KB and MB. */
+const wholeBytes = Array.from({ length: 50 }, (_, i) => 2 ** i);
+
 /** What a logarithmic scale can show; the rest is a gap. */
 function positive(values) {
   const out = new Float64Array(values.length);
@@ -163,6 +166,7 @@ class Chart {
           {
             ...axis,
             size: 64,
+            ...(format === formatBytes ? { incrs: wholeBytes } : {}),
             values: (_, vs) => vs.map((v) => (v === null ? '' : format === formatNumber ? formatTick(v) : format(v))),
           },
         ],

@@ -31,7 +31,7 @@ input[type=range] { accent-color: var(--accent); max-width: 10rem; } input[type=
 .u-legend th, .u-legend td { border: 0; } .u-legend .u-marker { border-radius: 2px; } .u-legend .u-value { min-width: 5rem; display: inline-block; text-align: left; }
 .u-select { background: rgba(var(--heat), .2); } .u-cursor-x, .u-cursor-y { border-color: var(--quiet) !important; }
 h4 { font-size: .9rem; margin: 0 0 .25rem; } .samples { list-style: none; margin: .25rem 0 1rem; padding: 0; display: flex; flex-wrap: wrap; gap: .75rem; } .samples li { max-width: 100%; } .samples .words { flex: 1 1 18rem; }
-.samples img { min-width: min(7rem, 100%); max-width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--rule); } .samples pre { max-height: 14rem; overflow: auto; }
+.samples img { min-width: 6rem; max-width: 100%; height: auto; image-rendering: pixelated; border: 1px solid var(--rule); } .samples pre { max-height: 14rem; overflow: auto; }
 @media print { .samples pre { max-height: none; } body { max-width: none; padding: 0; font-size: 10pt; } .controls, .skip, .noprint { display: none !important; } h2 { break-after: avoid; }
   .grid { grid-template-columns: 1fr 1fr; } .panel { border-color: #999; } .scroll { overflow: visible; } .uplot canvas { width: 100% !important; height: auto !important; } .u-wrap { width: 100% !important; height: auto !important; }
   .u-over, .u-under { display: none; } a[href^="http"]::after { content: " (" attr(href) ")"; font-size: .85em; } }

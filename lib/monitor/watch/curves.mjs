@@ -87,5 +87,7 @@ export function plan(names) {
   ];
   const known = new Set(fixed.flatMap(([, metrics]) => metrics));
   const rest = [...names].filter((n) => !known.has(n) && !hidden.has(n)).sort();
-  return [...fixed, ...rest.map((n) => [n, [n]])].filter(([, metrics]) => metrics.some((m) => names.has(m)));
+  return [...fixed, ...rest.map((n) => [n.replace(/^val\//, 'Validation: '), [n]])].filter(([, metrics]) =>
+    metrics.some((m) => names.has(m)),
+  );
 }

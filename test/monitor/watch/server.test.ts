@@ -222,7 +222,7 @@ describe('to whom', () => {
       expect((await ask(server, '/metrics', { host: name })).status, name).toBe(403);
     for (const origin of ['http://evil.example', 'null', `https://${host}`, 'http://localhost:1'])
       expect((await ask(server, '/metrics', { origin })).status, origin).toBe(403);
-    for (const path of ['/events', '/metrics', '/api/series'])
+    for (const path of ['/events', '/metrics', '/api/series', '/api/samples'])
       expect((await ask(server, path, { 'sec-fetch-site': 'cross-site' })).status, path).toBe(403);
     expect((await ask(server, '/', { 'sec-fetch-site': 'cross-site' })).status).toBe(200); // a link may lead here
     const json = { 'content-type': 'application/json' };
@@ -266,7 +266,7 @@ describe('to whom', () => {
     expect(token).toMatch(/^[\da-f]{64}$/);
     expect(server.url).toBe(`http://localhost:${server.port}/?token=${token}`);
     const other = { host: `10.1.2.3:${server.port}` };
-    for (const path of ['/', '/events', '/metrics', '/api/series', '/nothing'])
+    for (const path of ['/', '/events', '/metrics', '/api/series', '/api/samples', '/nothing'])
       expect((await ask(server, path, other)).status, path).toBe(401);
     for (const wrong of ['', 'x', token.slice(1), `${token}0`, token.toUpperCase().replace(/\d/g, '7')])
       expect((await ask(server, `/?token=${wrong}`, other)).status).toBe(401);
@@ -291,6 +291,10 @@ describe('to whom', () => {
       'too/deep/to/see': [attempt(1), step(1)],
     });
     symlinkSync(join(outside, 'secret'), join(dir, 'linked'));
+    const outputs = { attempt: 1, step: 1, type: 'samples', epoch: 0, samples: [{ name: 'x', text: 'secret' }] };
+    writeFileSync(join(outside, 'samples.jsonl'), text([outputs]));
+    symlinkSync(join(outside, 'samples.jsonl'), join(dir, 'a/samples.jsonl'));
+    writeFileSync(join(dir, 'deep/er/b/samples.jsonl'), text([outputs]));
     mkdirSync(join(dir, 'file-link'));
     symlinkSync(join(outside, 'secret/metrics.jsonl'), join(dir, 'file-link/metrics.jsonl'));
     mkdirSync(join(dir, 'strange/metrics.jsonl'), { recursive: true });
@@ -314,6 +318,11 @@ describe('to whom', () => {
       '',
     ];
     for (const run of names) expect(await series(server, run, generation, 'loss:0'), run).toBe(404);
+    const outputsOf = async (run: string, made: string) =>
+      (await ask(server, `/api/samples?${new URLSearchParams({ run, made })}`)).status;
+    expect(await outputsOf('deep/er/b', '1.1')).toBe(200);
+    for (const [run, made] of [...names.map((n) => [n, '1.1']), ['a', '1.1'], ['deep/er/b', '../1.1'], ['deep/er/b', '']])
+      expect(await outputsOf(run as string, made as string), `${run} ${made}`).toBe(404);
     const paths = [
       '/../etc/passwd',
       '/%2e%2e/%2e%2e/etc/passwd',
