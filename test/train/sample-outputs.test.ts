@@ -172,6 +172,21 @@ test('make may use the trainer itself; what it takes counts neither as training 
   expect(Math.min(...(steps.map((r) => r.samplesPerSecond) as number[]))).toBeGreaterThan(32 / 0.3);
 });
 
+test('a stop that waits for nothing cuts it off by its signal, and that is no failure of it', async () => {
+  const made: { trainer?: Trainer } = {};
+  const wide = () => ({
+    every: 4,
+    make: ({ signal }: SampleMoment) => {
+      made.trainer?.stop({ graceMs: 0 });
+      return new Promise<string>((_, reject) => signal.addEventListener('abort', () => reject(new Error('cut off'))));
+    },
+  });
+  const one = run({ wide });
+  made.trainer = one.trainer;
+  const { steps } = await one.done();
+  expect([steps.length, one.events, one.notices]).toEqual([4, [], []]);
+});
+
 test('texts, images and tensors, alone, as a list and by name; what is none of these is told, and training goes on', async () => {
   const dir = temporary();
   const grey = { data: Float32Array.of(0, 0.5, 1, 0.25), shape: [2, 2] };
