@@ -14,6 +14,6 @@ export const onEveryDevice = [
   'test/ops/exact-{draws,gradients,products,reductions,rows}.test.ts',
   'test/optim/*.test.ts',
   'test/tensor/*.test.ts',
-  'test/train/{eval-metrics,generate,recording,trials}.test.ts',
+  'test/train/{eval-metrics,generate,recording,sample-outputs,trials}.test.ts',
   'test/train/{stepper,average,accumulation,early-stopping,loss-scaling,precision,trainer}.test.ts',
 ];
