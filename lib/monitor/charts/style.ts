@@ -19,7 +19,7 @@ pre { white-space: pre-wrap; margin: 0; }
 .panel { background: var(--panel); border: 1px solid var(--rule); border-radius: .4rem; padding: .75rem; min-width: 0; break-inside: avoid; }
 .facts { display: grid; gap: .5rem 1.5rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr)); margin: 1rem 0; }
 .facts dt { color: var(--quiet); font-size: .85rem; } .facts dd { margin: 0; font-size: 1.1rem; font-variant-numeric: tabular-nums; }
-.scroll { overflow-x: auto; max-width: 100%; }
+.scroll { overflow-x: auto; max-width: 100%; } .scroll td:not(.text) { white-space: nowrap; overflow-wrap: normal; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } caption { text-align: left; color: var(--quiet); padding-bottom: .25rem; }
 th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid var(--rule); vertical-align: top; }
 th { font-weight: 600; } th[scope=row], td.text, th.text { text-align: left; overflow-wrap: anywhere; } td.text { min-width: 6rem; }

@@ -95,9 +95,10 @@ function layers({ history }: RunFolder): Markup {
 
 function facts(title: string, id: string, value: HistoryValue | undefined): Markup {
   if (value === undefined) return html``;
+  const parts = (name: string) => name.split('.').map((part, i) => html`${i > 0 && html`.<wbr>`}${part}`);
   const row = ([name, text]: [string, string]) =>
-    html`<tr><th scope="row">${name}</th><td class="text">${text.includes('\n') ? html`<pre>${text}</pre>` : text}</td></tr>`;
-  return html`<h2 id="${id}">${title}</h2><table>${[...flat(value)].map(row)}</table>`;
+    html`<tr><th scope="row">${parts(name)}</th><td class="text">${text.includes('\n') ? html`<pre>${text}</pre>` : text}</td></tr>`;
+  return html`<h2 id="${id}">${title}</h2><table class="settings">${[...flat(value)].map(row)}</table>`;
 }
 
 /** A page that needs nothing but itself: no request, no script but its own. */

@@ -123,6 +123,7 @@ export function evaluationOf(tables: EvalTables | undefined, which: string): Mar
 /** Cells of a matrix darken by tenths, their text stays as it is; pictures are shown enlarged, as pixels. */
 export const tableStyle = `${Array.from({ length: shades }, (_, i) => `.s${i + 1} { background: rgba(var(--heat), ${((i + 1) * 0.035).toFixed(3)}); }`).join(' ')}
 .matrix td { text-align: center; min-width: 2.2rem; white-space: nowrap; overflow-wrap: normal; } .matrix th { overflow-wrap: normal; } .wide { grid-column: 1 / -1; } .matrix .right { font-weight: 700; outline: 1px solid var(--quiet); outline-offset: -1px; }
+.settings th { min-width: 8rem; }
 .diagram { width: 100%; max-width: 22rem; } .diagram text { fill: var(--quiet); font-size: 11px; } .diagram .bar { fill: var(--c0); } .diagram .frame { fill: none; stroke: var(--rule); }
 .diagram .ideal { stroke: var(--text); stroke-dasharray: 4 3; stroke-width: 1.5; }
 .mistakes { list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 14rem), 1fr)); }

@@ -2,7 +2,7 @@
 import { asGlobal, chartAssets, contentPolicy, html, inlineScript, Markup, pageScript, scriptText } from '../charts/index.ts';
 
 const style = `
-#runs td, #runs th { vertical-align: middle; white-space: nowrap; overflow-wrap: normal; } #runs label { display: inline-flex; align-items: center; min-height: 1.75rem; } #runs input { margin-right: .4rem; } #state { min-height: 1.5em; } .dot { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
+#runs td, #runs th, #evals td, #evals th { vertical-align: middle; white-space: nowrap; overflow-wrap: normal; } #runs label { display: inline-flex; align-items: center; min-height: 1.75rem; } #runs input { margin-right: .4rem; } #state { min-height: 1.5em; } .dot { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
 .steer { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; } .steer input { width: 8rem; background: var(--bg); border: 1px solid var(--quiet); border-radius: .3rem; padding: .25rem .5rem; min-height: 2rem; }
 ul.lines { list-style: none; padding: 0; margin: 0; } ul.lines li { padding: .3rem 0; border-bottom: 1px solid var(--rule); } [hidden] { display: none !important; }
 `;
