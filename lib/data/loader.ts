@@ -5,7 +5,7 @@ import type { Dataset, SampleStream } from './dataset.ts';
 
 import { checkInteger, type LoaderOptions, type Settings, settle } from './options.ts';
 import { prefetched } from './prefetch.ts';
-import { type Part, type Share, shareOfParts } from './shard.ts';
+import { type Part, type Shard, type Share, shareOfParts } from './shard.ts';
 import { MapSource, StreamSource, type TicketSource } from './sources.ts';
 
 /** A place between two batches, as plain JSON: `batch` batches of `epoch` are done, and `step` windows in all. */
@@ -57,8 +57,13 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
   readonly length: number | undefined;
   /** Samples per epoch, of all processes, dropped ones left out; undefined for a stream. */
   readonly samples: number | undefined;
+  /** Samples in a batch, of this process. */
   readonly batchSize: number;
+  /** This process' part of how many. */
+  readonly shard: Shard;
   readonly seed: number | bigint;
+  readonly #dataset: Dataset | SampleStream;
+  readonly #options: LoaderOptions;
   readonly #settings: Settings;
   readonly #maker: BatchMaker;
   readonly #source: TicketSource;
@@ -67,12 +72,15 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
   /** @internal Use data.loader. */
   constructor(dataset: Dataset | SampleStream, options: LoaderOptions) {
     const map = asMap(dataset);
+    this.#dataset = dataset;
+    this.#options = options;
     this.#settings = settle(options, map === undefined);
     this.#maker = new BatchMaker(this.#settings, map);
     this.#source = map
       ? new MapSource(this.#settings, this.#maker, map.length)
       : new StreamSource(this.#settings, this.#maker, dataset as SampleStream);
     this.batchSize = this.#settings.batchSize / this.#settings.shard.size;
+    this.shard = this.#settings.shard;
     this.seed = this.#settings.seed;
     this.length = this.#source.length;
     const perEpoch = this.#settings.sampler?.samples ?? map?.length;
@@ -82,6 +90,11 @@ export class Loader<K extends string = 'x' | 'y'> implements AsyncIterable<HostB
   /** Samples that `badSamples: 'replace'` replaced so far. */
   get replaced(): number {
     return this.#maker.replaced;
+  }
+
+  /** The same loader as one process' part: `batchSize` samples of each, or `globalBatchSize` of all. */
+  sharded(shard: Shard): Loader<K> {
+    return new Loader(this.#dataset, { ...this.#options, shard });
   }
 
   /** The batches of epoch `n`, from batch `from` on. */

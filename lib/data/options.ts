@@ -19,8 +19,10 @@ export type SampleFunction = (sample: any, info: SampleInfo) => unknown;
 
 /** Options of `data.loader`. */
 export interface LoaderOptions {
-  /** Samples in a batch; with `shard`, of each process. */
-  batchSize: number;
+  /** Samples in a batch; with `shard`, of each process. One of `batchSize` and `globalBatchSize`. */
+  batchSize?: number;
+  /** Samples in a batch of all processes together: a multiple of their number. */
+  globalBatchSize?: number;
   /**
    * This process' part of every batch: the batches are those that one process would have with `batchSize` times `size`, each sample is in exactly one part, and
    * the windows know their `share`. Give all processes the same options otherwise. A stream is read whole by each. Default: all of it.
@@ -75,6 +77,7 @@ export interface Settings {
 
 const names = [
   'batchSize',
+  'globalBatchSize',
   'shard',
   'shuffle',
   'buckets',
@@ -148,6 +151,20 @@ function checkSampler(sampler: unknown, shuffle: unknown, stream: boolean): Samp
   return sampler as Sampler;
 }
 
+/** Samples in a batch of all processes. */
+function checkBatchSize({ batchSize, globalBatchSize }: LoaderOptions, { size }: Shard): number {
+  const where = 'data.loader';
+  if (globalBatchSize === undefined) return checkInteger(where, 'batchSize', batchSize, 1, 2 ** 24) * size;
+  if (batchSize !== undefined)
+    throw new ConfigError(`${where}: give one of batchSize (of each process) and globalBatchSize (of all together)`);
+  checkInteger(where, 'globalBatchSize', globalBatchSize, 1, 2 ** 40);
+  if (globalBatchSize % size !== 0)
+    throw new ConfigError(
+      `${where}: globalBatchSize must be a multiple of the ${size} processes, got ${globalBatchSize}. ${Math.max(1, Math.round(globalBatchSize / size)) * size} is.`,
+    );
+  return globalBatchSize;
+}
+
 /** Checks the options and fills in the defaults. Throws ConfigError. */
 export function settle(options: LoaderOptions, stream: boolean): Settings {
   checkOptions('data.loader', options, names);
@@ -177,7 +194,7 @@ export function settle(options: LoaderOptions, stream: boolean): Settings {
   }
   const shard = checkShard(where, options?.shard);
   return {
-    batchSize: checkInteger(where, 'batchSize', options?.batchSize, 1, 2 ** 24) * shard.size,
+    batchSize: checkBatchSize(options ?? {}, shard),
     shard,
     shuffle: shuffle !== false,
     buffer,

@@ -60,13 +60,14 @@ function bucketsOf(parameters: readonly Tensor[], first: number, rest: number): 
   return buckets.map((b) => new Bucket(b));
 }
 
-class DataParallel implements Parallel {
-  readonly rank: number;
-  readonly size: number;
-  readonly #group: ProcessGroup;
-  readonly #parameters: readonly Tensor[];
+/** What `dist.dataParallel` gives; made before the ranks have met, it is of use once `connect` has resolved. */
+export class DataParallel implements Parallel {
+  asks = false;
+  readonly #model: Module;
+  readonly #optimizer: Optimizer;
   readonly #sizes: readonly [number, number];
   readonly #overlap: boolean;
+  #group: ProcessGroup | undefined;
   #trained: readonly Tensor[] = [];
   #buckets: Bucket[] = [];
   #of = new Map<Tensor, Bucket>();
@@ -74,13 +75,37 @@ class DataParallel implements Parallel {
   #last: Pending | undefined;
   #abandoned = false;
 
-  constructor(group: ProcessGroup, parameters: readonly Tensor[], sizes: readonly [number, number], overlap: boolean) {
-    this.rank = group.rank;
-    this.size = group.size;
-    this.#group = group;
-    this.#parameters = parameters;
-    this.#sizes = sizes;
+  constructor(model: Module, optimizer: Optimizer, options: DataParallelOptions = {}) {
+    const { bucketBytes, firstBucketBytes, overlap } = checkDataParallel(options);
+    this.#model = model;
+    this.#optimizer = optimizer;
+    this.#sizes = [firstBucketBytes, bucketBytes];
     this.#overlap = overlap;
+  }
+
+  /** Checks that all ranks have the same model and optimizer, and gives every rank the weights and buffers of rank 0. */
+  async connect(group: ProcessGroup): Promise<void> {
+    const optimizer = this.#optimizer;
+    await group.agree('models', [
+      ...[...this.#model.stateDict()].map(([name, t]) => `${name} ${t.dtype} [${t.shape.join(', ')}]`),
+      ...optimizer.parameters.map((p, i) => `${optimizer.kind} ${label(p, i)} [${p.shape.join(', ')}]`),
+      ...optimizer.groups.map(
+        ({ params, ...rest }, i) => `${optimizer.kind} group ${i} of ${params.length}: ${JSON.stringify(rest)}`,
+      ),
+      `buckets ${this.#sizes.join(' ')} ${this.#overlap}`,
+    ]);
+    broadcastAll(group, this.#model.stateDict().values());
+    this.#group = group;
+  }
+  get group(): ProcessGroup {
+    if (!this.#group) throw new CollectiveError('data parallelism: the ranks have not met yet. Await connect() first.');
+    return this.#group;
+  }
+  get rank(): number {
+    return this.group.rank;
+  }
+  get size(): number {
+    return this.group.size;
   }
 
   /** Buckets of what is trained now: parameters may be frozen and unfrozen between steps, on all ranks alike. */
@@ -90,7 +115,7 @@ class DataParallel implements Parallel {
       throw new CollectiveError(
         `rank ${this.rank} of ${this.size}: an earlier step failed on this rank, and the others may have gone on. Start all processes again.`,
       );
-    const trained = this.#parameters.filter((p) => p.requiresGrad);
+    const trained = this.#optimizer.parameters.filter((p) => p.requiresGrad);
     if (trained.length === this.#trained.length && trained.every((p, i) => p === this.#trained[i])) return;
     this.#trained = trained;
     this.#buckets = bucketsOf(trained, ...this.#sizes);
@@ -106,7 +131,7 @@ class DataParallel implements Parallel {
     const bucket = this.#of.get(leaf);
     if (bucket) bucket.missing--;
     // In one order on every rank, whatever the order in which they are filled.
-    for (let next = this.#next; next?.missing === 0; next = this.#next) this.#pending.push(next.launch(this.#group));
+    for (let next = this.#next; next?.missing === 0; next = this.#next) this.#pending.push(next.launch(this.group));
   }
   get #next(): Bucket | undefined {
     return this.#buckets[this.#pending.length];
@@ -114,7 +139,7 @@ class DataParallel implements Parallel {
 
   finish(): void {
     this.#arrange();
-    for (let next = this.#next; next; next = this.#next) this.#pending.push(next.launch(this.#group));
+    for (let next = this.#next; next; next = this.#next) this.#pending.push(next.launch(this.group));
     this.#rest();
   }
   abandon(): void {
@@ -128,13 +153,33 @@ class DataParallel implements Parallel {
   }
 
   figures(own: Tensor): Tensor {
-    const all = this.#group.allGather(own);
+    const all = this.group.allGather(own);
     all.wait();
     this.#last = all;
     return all.result;
   }
   async done(): Promise<void> {
     await this.#last?.done();
+  }
+}
+
+/** Throws ConfigError unless they are right; with the defaults. */
+function checkDataParallel(options: DataParallelOptions): Required<DataParallelOptions> {
+  const where = 'dist.dataParallel';
+  checkOptions(where, options, ['bucketBytes', 'firstBucketBytes', 'overlap']);
+  const { bucketBytes = 25 * 2 ** 20, firstBucketBytes = 2 ** 20, overlap = true } = options;
+  for (const [name, bytes] of Object.entries({ bucketBytes, firstBucketBytes }))
+    if (!(Number.isSafeInteger(bytes) && bytes >= 1))
+      throw new ConfigError(`${where}: ${name} must be a whole number of bytes >= 1, got ${describe(bytes)}`);
+  if (typeof overlap !== 'boolean') throw new ConfigError(`${where}: overlap must be true or false, got ${describe(overlap)}`);
+  return { bucketBytes, firstBucketBytes, overlap };
+}
+
+/** Rank 0's values in every rank's tensors. */
+export function broadcastAll(group: ProcessGroup, tensors: Iterable<Tensor>): void {
+  for (const t of tensors) {
+    group.broadcast(t, 0).wait();
+    t.storage.version++;
   }
 }
 
@@ -157,24 +202,7 @@ export async function dataParallel(
     throw new ConfigError(`${where}: the group must be a process group, got ${describe(group)}: await world.processGroup()`);
   if (!(model instanceof Module)) throw new ConfigError(`${where}: the model must be an nn.Module, got ${describe(model)}`);
   if (!(optimizer instanceof Optimizer)) throw new ConfigError(`${where}: expected an optimizer, got ${describe(optimizer)}`);
-  checkOptions(where, options, ['bucketBytes', 'firstBucketBytes', 'overlap']);
-  const { bucketBytes = 25 * 2 ** 20, firstBucketBytes = 2 ** 20, overlap = true } = options;
-  for (const [name, bytes] of Object.entries({ bucketBytes, firstBucketBytes }))
-    if (!(Number.isSafeInteger(bytes) && bytes >= 1))
-      throw new ConfigError(`${where}: ${name} must be a whole number of bytes >= 1, got ${describe(bytes)}`);
-  if (typeof overlap !== 'boolean') throw new ConfigError(`${where}: overlap must be true or false, got ${describe(overlap)}`);
-  const state = model.stateDict();
-  await group.agree('models', [
-    ...[...state].map(([name, t]) => `${name} ${t.dtype} [${t.shape.join(', ')}]`),
-    ...optimizer.parameters.map((p, i) => `${optimizer.kind} ${label(p, i)} [${p.shape.join(', ')}]`),
-    ...optimizer.groups.map(
-      ({ params, ...rest }, i) => `${optimizer.kind} group ${i} of ${params.length}: ${JSON.stringify(rest)}`,
-    ),
-    `buckets ${firstBucketBytes} ${bucketBytes} ${overlap}`,
-  ]);
-  for (const t of state.values()) {
-    group.broadcast(t, 0).wait();
-    t.storage.version++;
-  }
-  return new DataParallel(group, optimizer.parameters, [firstBucketBytes, bucketBytes], overlap);
+  const parallel = new DataParallel(model, optimizer, options);
+  await parallel.connect(group);
+  return parallel;
 }

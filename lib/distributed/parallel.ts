@@ -5,6 +5,8 @@ import type { Tensor } from '../tensor/tensor.ts';
 export interface Parallel {
   readonly rank: number;
   readonly size: number;
+  /** This rank wants to be heard before the next step. It is told with every step's figures, so that all ranks know of it at the same step. */
+  asks: boolean;
   /** The parameters that are trained now. */
   readonly leaves: readonly Tensor[];
   /** The gradient of `leaf` is whole: it may be summed over the ranks from now on, while backward goes on. */

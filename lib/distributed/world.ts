@@ -76,6 +76,10 @@ function followLauncher(descriptor: string | undefined): void {
 }
 let follows = false;
 
+let current: World | undefined;
+/** The world that this process has joined and not yet left. */
+export const currentWorld = (): World | undefined => current;
+
 async function join(options: InitOptions): Promise<{ world: World; fail: (error: unknown) => Promise<void> }> {
   checkOptions('dist.init', options, ['timeout']);
   const { timeout = 30 } = options;
@@ -103,10 +107,14 @@ async function join(options: InitOptions): Promise<{ world: World; fail: (error:
       if ((await store.add('anneal/left', 1)) === worldSize) await store.set('anneal/all-left', '');
       await store.get('anneal/all-left');
     } finally {
-      await (await group?.catch(() => undefined))?.close();
-      await store.close();
-      await server?.close();
+      await end();
     }
+  };
+  const end = async () => {
+    if (current === world) current = undefined;
+    await (await group?.catch(() => undefined))?.close(); // whoever waits for this rank need not be too late to know
+    await store.close();
+    await server?.close();
   };
   const world: World = {
     rank,
@@ -138,11 +146,10 @@ async function join(options: InitOptions): Promise<{ world: World; fail: (error:
     try {
       await store.set(`anneal/failure/${rank}`, JSON.stringify(failure));
     } finally {
-      await (await group?.catch(() => undefined))?.close(); // whoever waits for this rank need not be too late to know
-      await store.close();
-      await server?.close();
+      await end();
     }
   };
+  current = world;
   return { world, fail };
 }
 

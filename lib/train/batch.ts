@@ -1,4 +1,12 @@
-import { type Cursor, type EpochOptions, type HostArray, type Share, toDevice, type WindowsOptions } from '../data/index.ts';
+import {
+  type Cursor,
+  type EpochOptions,
+  type HostArray,
+  type Shard,
+  type Share,
+  toDevice,
+  type WindowsOptions,
+} from '../data/index.ts';
 import { DataError } from '../native/errors.ts';
 import { fromHost } from '../tensor/create.ts';
 import type { Device } from '../tensor/device.ts';
@@ -30,6 +38,8 @@ export interface BatchSource {
   readonly length: number | undefined;
   /** Samples per epoch, where that is known. */
   readonly samples?: number | undefined;
+  /** This source as one process' part of several. */
+  sharded?(shard: Shard): BatchSource;
   epoch(n: number, options?: EpochOptions): AsyncIterable<AnyBatch>;
   windows(options: WindowsOptions): AsyncIterable<AnyWindow & { readonly cursor: Cursor }>;
 }

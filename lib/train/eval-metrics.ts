@@ -68,19 +68,33 @@ interface Reading {
   strata: Promise<ArrayLike<number>> | undefined;
 }
 
+/** What one rank's accumulator holds, for the others to take up. */
+export interface EvalState {
+  width: number;
+  metrics: Record<string, number[]>;
+  strata: [string, number[]][];
+  mistakes: Mistake[];
+}
+
+/** Metrics that are filled batch by batch, each where it is wanted. */
+interface Filled {
+  confusion?: ConfusionMatrix;
+  top5?: TopKAccuracy;
+  ranking?: RankingMetrics;
+  calibration?: Calibration;
+  regression?: RegressionMetrics;
+}
+
 /** Fills the metrics of one evaluation, batch by batch. */
 export class EvalAccumulator {
   readonly #names: ReadonlySet<MetricName>;
   readonly #stratifyBy: string | undefined;
-  #confusion: ConfusionMatrix | undefined;
-  #top5: TopKAccuracy | undefined;
-  #ranking: RankingMetrics | undefined;
-  #calibration: Calibration | undefined;
-  #mistakes: ConfidentlyWrong | undefined;
-  #regression: RegressionMetrics | undefined;
-  #strata: Stratified<ConfusionMatrix> | undefined;
-
   readonly #classNames: readonly string[] | undefined;
+  /** Scores in a row; 0 until the first batch. */
+  #width = 0;
+  #filled: Filled = {};
+  #mistakes: ConfidentlyWrong | undefined;
+  #strata: Stratified<ConfusionMatrix> | undefined;
   /** Inputs of the worst so far, where they are wanted. */
   #inputs: Map<DoubtfulSample, HostSample | undefined> | undefined;
   #seen = 0;
@@ -146,38 +160,56 @@ export class EvalAccumulator {
   async add(reading: Reading, batch: AnyBatch): Promise<void> {
     const [output, given, strata] = await Promise.all([reading.output, reading.y, reading.strata]);
     const { width, ids } = reading;
-    if (this.#wants('regression')) {
-      this.#regression ??= new RegressionMetrics();
-      this.#regression.add(output, Array.from(given));
-    }
+    this.#open(width);
+    const { confusion, top5, ranking, calibration, regression } = this.#filled;
     const y = given instanceof Int32Array ? given : Array.from(given);
-    if (this.#wants(...ranked)) {
-      this.#ranking ??= new RankingMetrics(width > 1 ? { classes: width } : {});
-      this.#ranking.add(output, y);
-    }
-    if (!this.#classes) return;
+    regression?.add(output, Array.from(given));
+    ranking?.add(output, y);
+    if (!confusion) return;
     const predicted = predictedClasses(output, width);
-    this.#confusion ??= this.#matrix(width);
-    this.#confusion.add(predicted, y);
-    if (this.#wants('top5')) {
-      this.#top5 ??= new TopKAccuracy({ classes: width, k: 5 });
-      this.#top5.add(output, y);
-    }
+    confusion.add(predicted, y);
+    top5?.add(output, y);
     const p = this.#wants('calibration', 'mistakes') ? probabilitiesOf(output, width) : [];
-    if (this.#wants('calibration')) {
-      this.#calibration ??= new Calibration({ classes: width });
-      this.#calibration.add(p, y);
-    }
-    if (this.#wants('mistakes')) {
-      this.#mistakes ??= new ConfidentlyWrong({ classes: width });
+    calibration?.add(p, y);
+    if (this.#mistakes) {
       this.#mistakes.add(p, y, ids);
       this.#keepInputs(this.#mistakes.value(), batch, ids, y.length);
     }
     if (strata) {
-      this.#strata ??= new Stratified(() => new ConfusionMatrix(width));
       const pick = (v: ArrayLike<number>, rows: number[]) => rows.map((i) => v[i] as number);
-      this.#strata.split(strata, (m, rows) => m.add(pick(predicted, rows), pick(y, rows)));
+      this.#strata?.split(strata, (m, rows) => m.add(pick(predicted, rows), pick(y, rows)));
     }
+  }
+
+  /** Makes the metrics that are wanted, once it is known of how many scores. */
+  #open(width: number): void {
+    if (this.#width > 0) return;
+    this.#width = width;
+    this.#filled = {
+      ...(this.#wants('regression') ? { regression: new RegressionMetrics() } : {}),
+      ...(this.#wants(...ranked) ? { ranking: new RankingMetrics(width > 1 ? { classes: width } : {}) } : {}),
+      ...(this.#classes ? { confusion: this.#matrix(width) } : {}),
+      ...(this.#wants('top5') ? { top5: new TopKAccuracy({ classes: width, k: 5 }) } : {}),
+      ...(this.#wants('calibration') ? { calibration: new Calibration({ classes: width }) } : {}),
+    };
+    if (this.#wants('mistakes')) this.#mistakes = new ConfidentlyWrong({ classes: width });
+    if (this.#stratifyBy !== undefined) this.#strata = new Stratified(() => new ConfusionMatrix(width));
+  }
+
+  /** What it holds, for `merge` on another rank. */
+  state(): EvalState {
+    const metrics = Object.entries(this.#filled).map(([name, m]): [string, number[]] => [name, m.state()]);
+    const strata = this.#strata?.entries().map(([name, m]): [string, number[]] => [name, m.state()]) ?? [];
+    return { width: this.#width, metrics: Object.fromEntries(metrics), strata, mistakes: this.mistakes };
+  }
+  /** Takes up what another rank saw. */
+  merge({ width, metrics, strata, mistakes }: EvalState): void {
+    if (width === 0) return; // it had no batch
+    this.#open(width);
+    for (const [name, m] of Object.entries(this.#filled)) m.merge(metrics[name]);
+    for (const [name, state] of strata) this.#strata?.of(name).merge(state);
+    this.#mistakes?.merge(mistakes.map((m) => m.mistake));
+    for (const { mistake, sample } of mistakes) this.#inputs?.set(mistake, sample);
   }
 
   #matrix(width: number): ConfusionMatrix {
@@ -198,7 +230,7 @@ export class EvalAccumulator {
 
   /** @param first sum and count of the loss' first term */
   finish(metrics: EvalMetrics, first: { sum: number; count: number } | undefined): void {
-    const confusion = this.#confusion;
+    const { confusion, top5, ranking, calibration, regression } = this.#filled;
     if (confusion) metrics.accuracy = confusion.accuracy();
     if (confusion && this.#wants('perClass')) metrics.perClass = confusion.perClass();
     if (confusion && this.#wants('averages')) {
@@ -211,16 +243,16 @@ export class EvalAccumulator {
       });
     }
     if (confusion && this.#wants('confusion')) metrics.confusion = tableOf(confusion);
-    if (this.#top5) metrics.top5 = this.#top5.value();
-    if (this.#ranking && this.#wants('rocAuc')) metrics.rocAuc = this.#ranking.rocAuc();
-    if (this.#ranking && this.#wants('averagePrecision')) metrics.averagePrecision = this.#ranking.averagePrecision();
-    if (this.#calibration)
+    if (top5) metrics.top5 = top5.value();
+    if (ranking && this.#wants('rocAuc')) metrics.rocAuc = ranking.rocAuc();
+    if (ranking && this.#wants('averagePrecision')) metrics.averagePrecision = ranking.averagePrecision();
+    if (calibration)
       Object.assign(metrics, {
-        ...{ ece: this.#calibration.ece(), mce: this.#calibration.mce() },
-        reliability: this.#calibration.bins() satisfies ReliabilityBin[],
+        ...{ ece: calibration.ece(), mce: calibration.mce() },
+        reliability: calibration.bins() satisfies ReliabilityBin[],
       });
     if (this.#mistakes) metrics.mistakes = this.#mistakes.value() satisfies DoubtfulSample[];
-    if (this.#regression) Object.assign(metrics, this.#regression.value());
+    if (regression) Object.assign(metrics, regression.value());
     if (this.#wants('perplexity') && first) metrics.perplexity = new Perplexity().add(first.sum, first.count).value();
     if (this.#strata)
       metrics.strata = this.#strata.entries().map(([stratum, m]) => ({

@@ -25,10 +25,18 @@ export interface Evaluation {
   signal?: AbortSignal | undefined;
   /** Gets the most confidently wrong, where 'mistakes' is among the metrics. */
   mistakes?: ((worst: readonly Mistake[]) => void) | undefined;
+  /** Of several processes, each with its part of the samples: gives every rank's value on every rank. */
+  exchange?: (<T>(own: T) => Promise<T[]>) | undefined;
 }
 
+/** Sums of one term of the loss. */
+interface Total {
+  sum: number;
+  count: number;
+  weight: number;
+}
 interface Readings {
-  terms: Promise<{ sum: number; count: number; weight: number }[]>;
+  terms: Promise<Total[]>;
   outputs: ReturnType<EvalAccumulator['read']> | undefined;
 }
 
@@ -44,6 +52,41 @@ function evaluateBatch(e: Evaluation, batch: TensorBatch, metrics: EvalAccumulat
   return { terms: Promise.all(numbers), outputs };
 }
 
+function addUp(totals: Total[], terms: readonly Total[]): void {
+  for (const [k, { sum, count, weight }] of terms.entries()) {
+    totals[k] ??= { sum: 0, count: 0, weight };
+    totals[k].sum += sum;
+    totals[k].count += count;
+  }
+}
+
+interface Seen {
+  samples: number;
+  totals: Total[];
+  filled: EvalAccumulator;
+}
+
+/** What all ranks saw, taken up in one order: every rank has the same. */
+async function together(e: Evaluation, { samples, totals, filled }: Seen): Promise<Seen> {
+  const parts = (await e.exchange?.({ samples, totals, state: filled.state() })) ?? [];
+  const all: Seen = { samples: 0, totals: [], filled: new EvalAccumulator(e) };
+  for (const part of parts) {
+    all.samples += part.samples;
+    addUp(all.totals, part.totals);
+    all.filled.merge(part.state);
+  }
+  return all;
+}
+
+async function concluded(e: Evaluation, own: Seen): Promise<EvalMetrics> {
+  const { samples, totals, filled } = e.exchange ? await together(e, own) : own;
+  const loss = totals.reduce((total, t) => total + (t.count > 0 ? (t.weight * t.sum) / t.count : 0), 0);
+  const metrics: EvalMetrics = { loss: samples ? loss : Number.NaN, samples };
+  filled.finish(metrics, totals[0]);
+  e.mistakes?.(filled.mistakes);
+  return metrics;
+}
+
 /**
  * The loss (sums over counts of the whole set) and the metrics of a model over a loader, in evaluation mode, without gradients. Each sample
  * counts once; a term that counts nothing is 0. Every module's mode is put back.
@@ -53,7 +96,7 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
   const putBack = rememberModes(e.model);
   e.model.eval();
   try {
-    const totals: { sum: number; count: number; weight: number }[] = [];
+    const totals: Total[] = [];
     const filled = new EvalAccumulator(e);
     let samples = 0;
     for await (const batch of loader.epoch(0, e.signal ? { signal: e.signal } : {})) {
@@ -64,19 +107,10 @@ export async function evaluate(e: Evaluation, loader: BatchSource): Promise<Eval
         );
       const readings = e.average ? e.average.within(read) : read();
       samples += rowsIn(batch);
-      for (const [k, term] of (await readings.terms).entries()) {
-        totals[k] ??= { sum: 0, count: 0, weight: term.weight };
-        const total = totals[k];
-        total.sum += term.sum;
-        total.count += term.count;
-      }
+      addUp(totals, await readings.terms);
       if (readings.outputs) await filled.add(readings.outputs, batch);
     }
-    const loss = totals.reduce((total, t) => total + (t.count > 0 ? (t.weight * t.sum) / t.count : 0), 0);
-    const metrics: EvalMetrics = { loss: samples ? loss : Number.NaN, samples };
-    filled.finish(metrics, totals[0]);
-    e.mistakes?.(filled.mistakes);
-    return metrics;
+    return await concluded(e, { samples, totals, filled });
   } finally {
     putBack();
   }

@@ -1,5 +1,6 @@
 import { checkInteger } from '../data/options.ts';
 import { ConfigError, checkOptions, checkSignal, describe } from '../native/errors.ts';
+import type { BatchSource } from './batch.ts';
 import { FewBatches } from './few-batches.ts';
 import type { FitOptions, TrainerOptions } from './trainer.ts';
 
@@ -54,9 +55,17 @@ function checkTrials({ overfitOneBatch, fastDevRun, sanityValidation, validation
     );
 }
 
-/** What a run goes by: `overfitOneBatch` and `fastDevRun` make the data few, and the latter writes nothing and watches nothing. */
-export function settleFit(o: FitOptions, trainer: TrainerOptions): { fit: FitOptions; trainer: TrainerOptions } {
-  checkFit(o, trainer);
+/**
+ * What a run goes by: `overfitOneBatch` and `fastDevRun` make the data few, and the latter writes nothing and watches nothing.
+ * @param part of a source, what this process takes of it
+ */
+export function settleFit(
+  given: FitOptions,
+  trainer: TrainerOptions,
+  part: (source: BatchSource) => BatchSource,
+): { fit: FitOptions; trainer: TrainerOptions } {
+  checkFit(given, trainer);
+  const o = { ...given, train: part(given.train), ...(given.validation ? { validation: part(given.validation) } : {}) };
   const { fastDevRun, overfitOneBatch, train, validation } = o;
   if (!fastDevRun && !overfitOneBatch) return { fit: o, trainer };
   const count = typeof fastDevRun === 'number' ? fastDevRun : 1;

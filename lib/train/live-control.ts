@@ -25,7 +25,7 @@ export interface Controlled {
   setLr(lr: number): void;
   readonly evaluate: (() => Promise<EvalMetrics>) | undefined;
   /** Copies the state; writing goes on behind training. */
-  readonly checkpoint: (() => Promise<{ written: Promise<Checkpoint> }>) | undefined;
+  readonly checkpoint: (() => Promise<{ written: Promise<Checkpoint> | undefined }>) | undefined;
   told(entry: ControlEntry): void;
   /** Of what was refused before it was a wish. */
   notice(sentence: string): void;
@@ -43,15 +43,19 @@ export interface ControlEntry {
 export interface Obeyed {
   readonly step: number;
   readonly metrics?: EvalMetrics;
-  readonly written?: Promise<Checkpoint>;
+  readonly written?: Promise<Checkpoint> | undefined;
 }
 
-interface Wish {
+/** What somebody asks for. */
+export interface Wish {
   readonly what: ControlKind;
   readonly lr: number | undefined;
   readonly by: string;
-  readonly resolve: (obeyed: Obeyed) => void;
-  readonly reject: (error: unknown) => void;
+}
+/** Who asked on this process hears what came of it. */
+interface OwnWish extends Wish {
+  readonly resolve?: (obeyed: Obeyed) => void;
+  readonly reject?: (error: unknown) => void;
 }
 
 const program = 'program';
@@ -60,12 +64,15 @@ export class LiveControl implements RunControl {
   /** Has somebody asked the run to end with this epoch? */
   endsWithEpoch = false;
   readonly #run: Controlled;
-  readonly #wishes: Wish[] = [];
+  readonly #leads: boolean;
+  readonly #wishes: OwnWish[] = [];
   #ended = false;
   #inbox: ControlInbox | undefined;
 
-  constructor(run: Controlled) {
+  /** @param leads of several processes, is this the one that is asked? */
+  constructor(run: Controlled, leads = true) {
     this.#run = run;
+    this.#leads = leads;
   }
 
   set(change: { lr?: number }): Promise<void> {
@@ -97,23 +104,31 @@ export class LiveControl implements RunControl {
 
   #one(what: ControlKind, by = program, lr?: number): Promise<Obeyed> {
     if (this.#ended) return Promise.reject(new ConfigError(`${named(what)}: the run has ended`));
+    if (!this.#leads) return Promise.reject(new ConfigError(`${named(what)}: ask on rank 0, for all ranks`));
     return new Promise((resolve, reject) => {
       this.#wishes.push({ what, by, lr: what === 'lr' ? lr : undefined, resolve, reject });
     });
   }
 
-  /** Obeys all that waits. No step may be in flight. What fails on the way is the run's own failure. */
-  async apply(): Promise<void> {
-    for (let wish = this.#wishes.shift(); wish; wish = this.#wishes.shift()) {
+  /** All that waits. */
+  take(): Wish[] {
+    return this.#wishes.splice(0);
+  }
+  /** Obeys them. No step may be in flight. What fails on the way is the run's own failure. */
+  async apply(wishes: readonly OwnWish[]): Promise<void> {
+    for (const [i, wish] of wishes.entries()) {
       const { what, by, lr } = wish;
       const entry = { what, by, ...(lr === undefined ? {} : { lr }) };
       try {
         const refused = this.#refusal(wish);
         this.#run.told(refused === undefined ? entry : { ...entry, refused });
-        if (refused !== undefined) wish.reject(new ConfigError(`${named(what)}: ${refused}`));
-        else wish.resolve({ step: this.#run.step(), ...(await this.#obey(what)) });
+        if (refused !== undefined) wish.reject?.(new ConfigError(`${named(what)}: ${refused}`));
+        else {
+          const obeyed = { step: this.#run.step(), ...(await this.#obey(what)) };
+          wish.resolve?.(obeyed);
+        }
       } catch (error) {
-        wish.reject(error);
+        for (const { reject } of wishes.slice(i)) reject?.(error);
         throw error;
       }
     }
@@ -154,7 +169,7 @@ export class LiveControl implements RunControl {
   async end(): Promise<void> {
     this.#ended = true;
     for (const { what, reject } of this.#wishes.splice(0))
-      reject(new ConfigError(`${named(what)}: the run ended before its next step`));
+      reject?.(new ConfigError(`${named(what)}: the run ended before its next step`));
     await this.#inbox?.close();
   }
 }

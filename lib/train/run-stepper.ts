@@ -1,5 +1,6 @@
 import { ConfigError } from '../native/errors.ts';
 import { type BatchScaling, scaleForBatch } from './batch-scaling.ts';
+import type { Ranks } from './ranks.ts';
 import { ratioEvery } from './recording.ts';
 import { Stepper } from './stepper.ts';
 import type { FitOptions, TrainerOptions } from './trainer.ts';
@@ -9,6 +10,7 @@ export function stepperOf(
   settings: TrainerOptions,
   { train, accumulate = 1 }: FitOptions,
   totalSteps: number | undefined,
+  ranks: Ranks,
 ): { stepper: Stepper; scaling: BatchScaling | undefined } {
   const { model, optimizer, precision, lossScaling, clipNorm, ema, swa, seed, schedule, detectAnomaly, layerStats } = settings;
   const recorded = (settings.diagnose ?? true) || settings.dir !== undefined || (settings.sinks ?? []).length > 0;
@@ -20,7 +22,7 @@ export function stepperOf(
   }
   let scaling: BatchScaling | undefined;
   if (settings.scaleLr) {
-    const parts = { optimizer, schedule: resolved, train, accumulate, worldSize: 1, totalSteps };
+    const parts = { optimizer, schedule: resolved, train, accumulate, worldSize: ranks.size, totalSteps };
     scaling = scaleForBatch(settings.scaleLr, parts);
     resolved = scaling.schedule;
   }
@@ -36,6 +38,7 @@ export function stepperOf(
     ...(seed === undefined ? {} : { seed }),
     ...(detectAnomaly === undefined ? {} : { detectAnomaly }),
     ...(layerStats === undefined ? {} : { layerStats }),
+    ...(ranks.parallel ? { parallel: ranks.parallel } : {}),
     updateRatioEvery: recorded ? ratioEvery : 0,
   });
   return { stepper, scaling };

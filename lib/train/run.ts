@@ -3,13 +3,10 @@ import { setImmediate as macrotask } from 'node:timers/promises';
 import { evalFolder, readHistory } from '../monitor/index.ts';
 import { samplesFile } from '../monitor/samples.ts';
 import { synchronize } from '../native/run.ts';
-import type { StateDict } from '../nn/module.ts';
 import type { AveragedWeights } from '../optim/index.ts';
 import type { BatchSource } from './batch.ts';
 import type { BatchScaling } from './batch-scaling.ts';
-import { BestWeights } from './best-weights.ts';
-import { loadCheckpoint, type Restored, setAside, stageCheckpoint } from './checkpoint.ts';
-import type { Checkpoint } from './checkpoint-files.ts';
+import { type Restored, setAside } from './checkpoint.ts';
 import { scoreOf } from './early-stopping.ts';
 import { evaluate, undrawn } from './evaluate.ts';
 import type { EvalMetrics, TrainEvent } from './events.ts';
@@ -17,21 +14,19 @@ import { FewBatches } from './few-batches.ts';
 import { settleFit, totalStepsOf } from './fit-options.ts';
 import { ask, type Hook, hooksOf, loadHooks, type Ruling, saveHooks } from './hooks.ts';
 import { historyFile, Journal } from './journal.ts';
+import { checkpoints, Keeping } from './keeping.ts';
 import { type Controlled, LiveControl, type RunControl } from './live-control.ts';
+import { Orders } from './orders.ts';
 import { Progress } from './progress.ts';
+import { Ranks } from './ranks.ts';
 import { RateControl } from './rate-control.ts';
 import { evalFigures } from './recording.ts';
 import { type Best, interrupted, type RunState } from './run-state.ts';
 import { stepperOf } from './run-stepper.ts';
 import { SampleTimes } from './sample-outputs.ts';
-import { saveSafetensors } from './state.ts';
 import type { Stepper, StepResult } from './stepper.ts';
 import { Telling } from './telling.ts';
 import type { FitOptions, FitResult, Trainer, TrainerOptions } from './trainer.ts';
-import { updateBatchNorm } from './update-batch-norm.ts';
-
-const checkpoints = 'checkpoints';
-const bestFile = 'best.safetensors';
 
 /** One run of a Trainer: an async iterable of its events, controls, and the result. */
 export class Run implements AsyncIterable<TrainEvent> {
@@ -42,12 +37,18 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #trainer: Trainer;
   /** The trainer's options, as this run goes by them. */
   readonly #settings: TrainerOptions;
+  /** Where every rank reads, and one writes. */
+  readonly #folder: string | undefined;
   readonly #options: FitOptions;
+  readonly #ranks: Ranks;
+  /** The training data of all processes. */
+  readonly #whole: BatchSource;
   readonly #telling: Telling;
   readonly #journal: Journal;
   readonly #hooks: Hook[];
   readonly #live: LiveControl;
   readonly #samples: SampleTimes;
+  readonly #orders: Orders;
   readonly #progress: Progress;
   readonly #stepper: Stepper;
   #attempt = 1;
@@ -56,33 +57,37 @@ export class Run implements AsyncIterable<TrainEvent> {
   readonly #cut = new AbortController();
   readonly #signal = this.#cut.signal;
   #grace: NodeJS.Timeout | undefined;
-  readonly #abort = () => this.#cut.abort(this.#options.signal?.reason);
+  readonly #abort = () => (this.#alone ? this.#cut.abort(this.#options.signal?.reason) : this.stop('aborted'));
   #inFlight: { result: Promise<StepResult>; epoch: number } | undefined;
   readonly #rate: RateControl;
   readonly #scaling: BatchScaling | undefined;
   /** Hooks, or the makers of samples, have the model: no step is queued meanwhile. */
   #asking = false;
   #best: Best | undefined;
-  readonly #bestWeights = new BestWeights();
+  readonly #keeping: Keeping;
   #last: EvalMetrics | undefined;
-  /** The last evaluation, and the step of the last checkpoint. */
   #evaluated: Best = { step: 0, metrics: {} };
-  #checkpointed = 0;
-  #writing: Promise<Checkpoint> | undefined;
 
   constructor(trainer: Trainer, options: FitOptions) {
-    const { fit, trainer: o } = settleFit(options, trainer.options);
+    const ranks = new Ranks(trainer.options);
+    const { fit, trainer: whole } = settleFit(options, trainer.options, (source) => ranks.part(source));
+    const o = ranks.settings(whole);
     this.#trainer = trainer;
+    this.#ranks = ranks;
     this.#settings = o;
+    this.#folder = whole.dir;
     this.#options = fit;
+    this.#whole = ranks.size === 1 ? fit.train : options.train;
     this.#hooks = hooksOf(o, () => this.#scaling?.factor ?? 1);
     this.#telling = new Telling(o.dir, o.logger);
     this.#journal = new Journal(o, this.#telling, (line) => this.#progress.log(line));
-    const { stepper, scaling } = stepperOf(o, fit, this.totalSteps);
+    const { stepper, scaling } = stepperOf(whole, fit, this.totalSteps, ranks);
     this.#stepper = stepper;
     this.#scaling = scaling;
+    this.#keeping = new Keeping(o, stepper, this.#telling);
     this.#rate = new RateControl(this.#stepper);
-    this.#live = new LiveControl(this.#controlled());
+    this.#live = new LiveControl(this.#controlled(), ranks.leads);
+    this.#orders = new Orders(ranks, this.#live);
     this.control = this.#live;
     this.#progress = new Progress(o.progress, this.totalSteps, fit.epochs);
     this.#samples = new SampleTimes(o.samples, {
@@ -109,8 +114,12 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
   /** Ends training at the next step boundary; a step that is queued already is made. After `graceMs` nothing but that step is waited for. */
   stop(reason = 'stopped', graceMs = Number.POSITIVE_INFINITY): void {
-    this.#stopReason ??= reason;
+    if (this.#alone) this.#stopReason ??= reason;
+    else this.#orders.want({ stop: reason }); // the others must stop at the same step
     if (graceMs < 2 ** 31) this.#grace ??= setTimeout(() => this.#cut.abort(), graceMs).unref();
+  }
+  get #alone(): boolean {
+    return this.#ranks.size === 1;
   }
   /** Is no step being made: is the run over, or does it wait for a hook? */
   get resting(): boolean {
@@ -134,8 +143,8 @@ export class Run implements AsyncIterable<TrainEvent> {
       await this.#trySanity();
       options.model.train();
       await this.#train();
-      await this.#writing;
-      await this.#restoreBest();
+      await this.#keeping.writing;
+      await this.#keeping.finish(this.#trainer, this.#signal.aborted ? undefined : this.#whole);
       const { cursor } = this.#stepper;
       const stopReason = this.#stopReason ?? 'finished';
       this.#journal.end(cursor.step, stopReason);
@@ -163,7 +172,7 @@ export class Run implements AsyncIterable<TrainEvent> {
 
   async #close(): Promise<void> {
     this.#progress.finish();
-    await this.#writing?.catch(() => {});
+    await this.#keeping.writing?.catch(() => {});
     await this.#live.end();
     await this.#journal.close();
   }
@@ -173,7 +182,8 @@ export class Run implements AsyncIterable<TrainEvent> {
   async #train(): Promise<void> {
     const { cursor } = this.#stepper;
     this.#progress.start(cursor.step);
-    if (this.#scaling?.notice) this.#notice(this.#scaling.notice);
+    const together = this.#ranks.sentence(this.#options);
+    for (const told of [together, this.#scaling?.notice]) if (told) this.#notice(told);
     try {
       // A run that was stopped between the end of an epoch and its evaluation has that before it.
       if (cursor.step > 0 && cursor.batch === 0) await this.#evaluate();
@@ -188,7 +198,7 @@ export class Run implements AsyncIterable<TrainEvent> {
       this.#stopReason ??= 'aborted';
       await this.#settle();
     }
-    await this.#checkpoint();
+    await this.#keeping.checkpoint(this.#saved, this.#score);
   }
 
   /** One step is always queued while the one before it runs, so that the device never waits for JavaScript. */
@@ -204,11 +214,8 @@ export class Run implements AsyncIterable<TrainEvent> {
       signal: this.#signal,
     });
     for await (const window of this.#journal.pace.windows(windows)) {
+      await this.#hear();
       if (this.#mustStop()) return;
-      if (this.#live.waiting) {
-        await this.#settle(); // what is asked holds from the step after it
-        await this.#live.apply();
-      }
       const { epoch } = stepper.cursor;
       const result = stepper.step(window, (batch) => loss(this.#trainer.forward(batch), batch));
       result.catch(() => {}); // awaited when it is settled
@@ -220,11 +227,18 @@ export class Run implements AsyncIterable<TrainEvent> {
       if (epochEnds || (every > 0 && stepper.cursor.step % every === 0)) {
         await this.#settle();
         if (epochEnds) await this.#evaluate();
-        await this.#checkpoint();
-        if (epochEnds && this.#live.endsWithEpoch) return this.stop();
+        await this.#keeping.checkpoint(this.#saved, this.#score);
+        if (epochEnds && this.#live.endsWithEpoch) return this.#obey({ stop: 'stopped' });
       }
       await macrotask(); // lets finalizers and whoever shares the event loop run
     }
+  }
+
+  async #hear(): Promise<void> {
+    const order = await this.#orders.hear(() => this.#settle(), this.#signal);
+    if (!order) return;
+    this.#obey(order);
+    await this.#live.apply(order.wishes);
   }
 
   /** A few batches through validation, before an epoch is spent on the way to its errors. Nothing is told, nothing drawn. */
@@ -242,7 +256,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   #mustStop(): boolean {
-    if (this.#options.signal?.aborted) this.#stopReason ??= 'aborted';
+    if (this.#alone && this.#options.signal?.aborted) this.#stopReason ??= 'aborted';
     return this.#stopReason !== undefined;
   }
 
@@ -251,7 +265,11 @@ export class Run implements AsyncIterable<TrainEvent> {
     const samplesPerSecond = this.#progress.step(result, epoch);
     this.#telling.event({ type: result.applied ? 'step' : 'skipped', epoch, samplesPerSecond, ...result } as TrainEvent);
     this.#journal.step(result, epoch, samplesPerSecond);
-    this.#obey(await this.#ask((h) => h.onStep?.(result)));
+    this.#ranks.at(result.step);
+    this.#orders.told(result);
+    const ruling = await this.#ask((h) => h.onStep?.(result));
+    if (this.#alone) this.#obey(ruling);
+    else this.#orders.want(ruling);
   }
 
   async #ask(question: Parameters<typeof ask>[1]): Promise<Ruling> {
@@ -276,17 +294,22 @@ export class Run implements AsyncIterable<TrainEvent> {
     this.#last = metrics;
     const named = evalFigures(metrics);
     this.#evaluated = { step, metrics: named };
-    const decision = await this.#ask((h) => h.onEval?.(named, metrics, step));
+    const own = await this.#ask((h) => h.onEval?.(named, metrics, step));
+    const [decision = own] = await this.#ranks.exchange(own, this.#signal);
     const watched = this.#settings.earlyStopping !== undefined;
     if (decision.markBest || !watched) this.#best = { step, metrics: named };
-    if (decision.markBest) this.#bestWeights.keep(this.#stepper.average ?? this.#settings.model);
+    if (decision.markBest) this.#keeping.markBest();
     this.#tellEval(metrics, epoch, decision.markBest === true);
     this.#obey(decision);
   }
 
   async #validate(validation: BatchSource): Promise<EvalMetrics> {
     this.#progress.pause();
-    const metrics = await evaluate(this.#journal.attend(this.#trainer.evaluation(this.#signal)), validation);
+    this.#ranks.alignBuffers(this.#stepper);
+    const own = this.#journal.attend(this.#trainer.evaluation(this.#signal));
+    // Rank 0 writes down inputs that others saw.
+    const all = { mistakes: () => {}, ...own, exchange: <T>(value: T) => this.#ranks.exchange(value, this.#signal) };
+    const metrics = await evaluate(this.#alone ? own : all, validation);
     this.#progress.resume();
     return metrics;
   }
@@ -299,7 +322,7 @@ export class Run implements AsyncIterable<TrainEvent> {
   }
 
   #obey(decision: Ruling): void {
-    if (decision.stop !== undefined) this.stop(decision.stop);
+    if (decision.stop !== undefined) this.#stopReason ??= decision.stop;
     if (decision.lrScale !== undefined) this.#rate.scale({ hooks: decision.lrScale });
     if (decision.plateauScale !== undefined) this.#rate.scale({ plateau: decision.plateauScale });
   }
@@ -326,12 +349,16 @@ export class Run implements AsyncIterable<TrainEvent> {
       step,
       setLr: (lr) => this.#rate.set(lr),
       evaluate: validation && (() => this.#look(validation)),
-      checkpoint: this.#settings.dir === undefined ? undefined : () => this.#writeNow(),
+      checkpoint: this.#folder === undefined ? undefined : () => this.#writeNow(),
       notice: (sentence) => this.#notice(sentence),
       told: (entry) => this.#tellAndWrite({ type: 'control', step: step(), ...entry }),
     };
   }
 
+  async #writeNow() {
+    await this.#keeping.checkpointNow(this.#saved, this.#score);
+    return { written: this.#keeping.writing };
+  }
   /** An evaluation that changes nothing: nobody decides by it, and nothing is drawn. */
   async #look(validation: BatchSource): Promise<EvalMetrics> {
     const metrics = await undrawn(() => this.#validate(validation));
@@ -339,68 +366,35 @@ export class Run implements AsyncIterable<TrainEvent> {
     return metrics;
   }
 
-  /** A checkpoint of this step, written behind training. */
-  async #writeNow(): Promise<{ written: Promise<Checkpoint> }> {
-    if (!this.#writing) this.#checkpointed = -1; // none of this attempt yet
-    await this.#checkpoint();
-    return { written: this.#writing as Promise<Checkpoint> };
-  }
-
   // ---- best weights and checkpoints -----------------------------------------------------------------------------------------
 
-  /** Best weights or averages go into the model, and its file is written. */
-  async #restoreBest(): Promise<void> {
-    const { model, dir, swa, precision } = this.#settings;
-    this.#bestWeights.finish(model, this.#stepper.average);
-    if (swa && !this.#signal.aborted)
-      // A stream may have no end; a thousand batches tell the statistics.
-      await updateBatchNorm(model, new FewBatches(this.#options.train, 1000), {
-        forward: (b) => this.#trainer.forward(b),
-        ...(precision ? { precision } : {}),
-      });
-    if (dir) await saveSafetensors(join(dir, bestFile), model.stateDict());
-  }
-
-  /** Copies the state now and writes it while training goes on; one write at a time. */
-  async #checkpoint(): Promise<void> {
-    const { dir, checkpoint, earlyStopping } = this.#settings;
-    const { step } = this.#stepper.cursor;
-    if (!dir || step === this.#checkpointed) return;
-    this.#checkpointed = step;
-    const json: RunState = {
-      attempt: this.#attempt,
-      hooks: saveHooks(this.#hooks),
-      best: this.#best ?? null,
-      evaluated: this.#evaluated,
-      lrScale: this.#rate.scales,
-      stopReason: interrupted(this.#stopReason) ? null : (this.#stopReason ?? null),
-    };
-    const { kept } = this.#bestWeights;
-    const tensors: Record<string, StateDict> = kept ? { [bestFile]: kept } : {};
-    const score = this.#evaluated.step === step ? scoreOf(earlyStopping, this.#evaluated.metrics) : undefined;
-    const options = { keep: checkpoint?.keep ?? {}, ...(score ? { score } : {}) };
-    const write = await stageCheckpoint(join(dir, checkpoints), this.#stepper, { json, tensors }, options);
-    await this.#writing;
-    this.#writing = write();
-    this.#writing.then(
-      (c) => this.#telling.event({ type: 'checkpoint', step: c.step, path: c.path }),
-      () => {}, // awaited before the next checkpoint and at the end
-    );
+  /** What a resume needs beside the stepper's own. */
+  readonly #saved = (): RunState => ({
+    attempt: this.#attempt,
+    hooks: saveHooks(this.#hooks),
+    best: this.#best ?? null,
+    evaluated: this.#evaluated,
+    lrScale: this.#rate.scales,
+    stopReason: interrupted(this.#stopReason) ? null : (this.#stopReason ?? null),
+  });
+  get #score() {
+    const { step, metrics } = this.#evaluated;
+    return step === this.#stepper.cursor.step ? scoreOf(this.#settings.earlyStopping, metrics) : undefined;
   }
 
   async #resume(): Promise<void> {
     const { dir } = this.#settings;
-    const restored =
-      this.#options.resume === 'auto' && dir ? await loadCheckpoint(join(dir, checkpoints), this.#stepper) : undefined;
-    if (restored) await this.#restore(restored, dir as string);
-    else if (dir) await setAside(dir, [checkpoints, historyFile, samplesFile, evalFolder]);
+    const restored = this.#options.resume === 'auto' && this.#folder ? await this.#keeping.resume(this.#folder) : undefined;
+    if (restored) await this.#restore(restored, this.#folder as string);
+    await this.#ranks.meet(this.#stepper, this.#trainer.options, this.#options);
+    if (!restored && dir) await setAside(dir, [checkpoints, historyFile, samplesFile, evalFolder]);
     const { step } = this.#stepper.cursor;
     this.#journal.begin(this.#attempt, step, this.#options, this.totalSteps);
     this.#telling.begin(this.#attempt, step, this.totalSteps);
     if (dir) await this.#live.listen(dir, this.#attempt);
   }
 
-  async #restore({ extra, tensors }: Restored, dir: string): Promise<void> {
+  async #restore({ extra }: Restored, dir: string): Promise<void> {
     const saved = extra as RunState;
     // Attempts that were killed before their first checkpoint are in the history only.
     const told = await readHistory(join(dir, historyFile)).catch(() => undefined);
@@ -409,9 +403,7 @@ export class Run implements AsyncIterable<TrainEvent> {
     loadHooks(this.#hooks, saved.hooks);
     this.#best = saved.best ?? undefined;
     this.#evaluated = saved.evaluated;
-    this.#checkpointed = this.#stepper.cursor.step;
-    this.#samples.goOnFrom(this.#checkpointed);
-    this.#bestWeights.take(await tensors(bestFile));
+    this.#samples.goOnFrom(this.#stepper.cursor.step);
     if (saved.stopReason !== null) this.#stopReason = saved.stopReason;
     this.#rate.scale({ ...saved.lrScale, batch: this.#scaling?.factor ?? 1 }); // the batch may be another now
   }

@@ -50,6 +50,7 @@ export class Seeding {
   #counts: Count[] = [];
   #loss: Count = 0;
   #unequal: Count = 0;
+  #asked: Tensor | undefined;
   readonly #device: Device;
 
   /** @param samples of the whole window, of all processes; stands for its count where the power of two is chosen */
@@ -116,9 +117,10 @@ export class Seeding {
    * The sums become those of all ranks, whose proportions must be one too.
    * @param own rows of this rank's window
    * @param all rows of all ranks' windows, as this rank knows it
+   * @param asks whether this rank does
    * @param gather every rank's figures
    */
-  across(own: number, all: number, gather: (own: Tensor) => Tensor): void {
+  across(own: number, all: number, asks: boolean, gather: (own: Tensor) => Tensor): void {
     if (this.#counts.length > mostTerms)
       throw new ConfigError(`a loss of ${this.#counts.length} terms cannot be summed over processes, at most ${mostTerms} can.`);
     const none = this.#empty();
@@ -126,9 +128,10 @@ export class Seeding {
     const largest = shares.map((s) => plus(s, times(none, FAR)));
     const smallest = shares.map((s) => plus(s, times(none, -FAR)));
     const terms = own === 0 ? [FAR, -FAR] : [this.#counts.length, this.#counts.length];
-    const figures = [this.#count, this.#loss, this.#unequal, own, all, ...terms, ...largest, ...smallest];
+    const figures = [this.#count, this.#loss, this.#unequal, own, all, ...terms, ...largest, ...smallest, +asks];
     const everyone = gather(stack(figures.map((v) => this.#scalar(v))));
     const sums = everyone.sum({ axis: 0 });
+    this.#asked = sums.at(7 + 2 * mostTerms);
     const [max, min] = [everyone.max({ axis: 0 }), everyone.min({ axis: 0 })];
     const apart = (high: number, low: number) => max.at(high).sub(min.at(low));
     this.#count = sums.at(0);
@@ -136,7 +139,7 @@ export class Seeding {
     const unlike = [apart(4, 4), apart(5, 6), sums.at(3).sub(all).abs()].map((t) => t.gt(0).to('f32').mul(UNLIKE));
     const unequal = max
       .at(`7:${7 + mostTerms}`)
-      .sub(min.at(`${7 + mostTerms}:`))
+      .sub(min.at(`${7 + mostTerms}:${7 + 2 * mostTerms}`))
       .gt(TOLERANCE)
       .to('f32')
       .sum();
@@ -159,6 +162,10 @@ export class Seeding {
   get count(): Count {
     const bad = this.#unequal;
     return bad instanceof Tensor ? times(this.#count, bad.eq(0).to(bad.dtype)) : this.#count;
+  }
+  /** How many ranks ask to be heard, where there are several. */
+  get asked(): Tensor | undefined {
+    return this.#asked;
   }
   /** What the host reads back: the window's loss (sums over counts), and whether its proportions held. Scalars on the device. */
   report(): Tensor[] {

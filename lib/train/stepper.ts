@@ -53,6 +53,8 @@ export interface StepResult {
   readonly sampleIds: Int32Array;
   /** What the loss was scaled by, under precision 'f16'. */
   readonly lossScale?: number;
+  /** Of several processes: has one asked to be heard (`Parallel.asks`) when this step was queued? */
+  readonly asked?: boolean;
   /** Norm of the update over the norm of the weights that it moved, at the steps that `updateRatioEvery` chooses. */
   readonly updateRatio?: number;
   /** Figures of the layers, at the steps that `layerStats` chooses. */
@@ -188,7 +190,8 @@ export class Stepper {
       probe?.rest();
     });
     this.#parallel?.finish();
-    if (this.#parallel) seeding.across(own, samples, (figures) => (this.#parallel as Parallel).figures(figures));
+    const parallel = this.#parallel;
+    if (parallel) seeding.across(own, samples, parallel.asks, (figures) => parallel.figures(figures));
     probe?.gradients();
     const measured = this.#finish(seeding);
     const report = this.#arrived(this.#state.read());
@@ -211,7 +214,9 @@ export class Stepper {
           throw error;
         });
         this.#applied = t;
-        const values = measured ? all.slice(0, -2) : all;
+        const told = measured ? all.slice(0, -2) : all;
+        const values = parallel ? told.slice(0, -1) : told;
+        const asked = parallel ? { asked: told.at(-1) !== 0 } : {};
         const loss = Seeding.checked(values);
         const sampleIds = window.ids ?? new Int32Array(0);
         const [, , scale] = values;
@@ -230,6 +235,7 @@ export class Stepper {
           samples,
           sampleIds,
           ...lossScale,
+          ...asked,
           ...updateRatio,
           ...(layers ? { layers: await layers } : {}),
         };
@@ -268,7 +274,8 @@ export class Stepper {
     this.optimizer.apply(this.#state);
     const measured = norms?.() ?? [];
     this.average?.update(this.#state);
-    this.#state.end([...seeding.report(), ...(scale ? [scale] : []), ...measured]);
+    const asked = seeding.asked ? [seeding.asked] : [];
+    this.#state.end([...seeding.report(), ...(scale ? [scale] : []), ...asked, ...measured]);
     this.#scaler?.update(this.#state.tensor);
     this.optimizer.zeroGrad();
     return measured.length > 0;

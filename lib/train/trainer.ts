@@ -21,6 +21,7 @@ import { checkHooks, type Hook, plateauOf } from './hooks.ts';
 import type { LearningRateCurve } from './lr-curve.ts';
 import { type FindLearningRateOptions, findLearningRate } from './lr-finder.ts';
 import { type Predictable, type Prediction, type PredictOptions, predict } from './predict.ts';
+import { checkParallel, type ParallelOptions } from './ranks.ts';
 import { Run } from './run.ts';
 import { checkSamples, type SamplesOptions } from './sample-outputs.ts';
 import { checkParts } from './stepper-options.ts';
@@ -50,6 +51,11 @@ export interface TrainerOptions {
   lossScaling?: LossScalerOptions;
   /** Limit of the global gradient norm. Default: none. */
   clipNorm?: number;
+  /**
+   * Processes that make this run together, within `dist.run`: each takes its part of every batch, and rank 0 writes. false: each process of a world
+   * trains by itself. Default: alone, where there is one process; where there are several it must be said.
+   */
+  parallel?: ParallelOptions | false;
   /**
    * Keep an exponential moving average of the weights. Validation judges the average, and the model holds it (the best of it, under early stopping)
    * when the run is over; checkpoints keep both. One of `ema` and `swa`. Default: none.
@@ -121,6 +127,7 @@ const known = [
   'precision',
   'lossScaling',
   'clipNorm',
+  'parallel',
   'ema',
   'swa',
   'earlyStopping',
@@ -193,7 +200,9 @@ export class Trainer {
 
   constructor(options: TrainerOptions) {
     checkOptions('Trainer', options, known);
-    checkParts('Trainer', options);
+    const { parallel, ...parts } = Object(options) as TrainerOptions;
+    checkParts('Trainer', parts);
+    checkParallel(parallel);
     if (typeof options.loss !== 'function')
       throw new ConfigError(
         'Trainer: loss must be a function (output, batch) => loss, for example (logits, { y }) => losses.crossEntropy(logits, y)',

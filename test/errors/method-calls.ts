@@ -105,7 +105,7 @@ export const methods: Readonly<Record<string, Method>> = {
   'monitor.Calibration.add': [calibration, pairs, batch],
   'monitor.Calibration.merge': [calibration, only(calibration)],
   'monitor.ConfidentlyWrong.add': [wrongOnes, pairs, batch, maybe(batch)],
-  'monitor.ConfidentlyWrong.merge': [wrongOnes, only(wrongOnes)],
+  'monitor.ConfidentlyWrong.merge': [wrongOnes, list(wrongOnes)],
   'monitor.Perplexity.add': [perplexity, anyNum(1), num(1)],
   'monitor.Perplexity.merge': [perplexity, only(perplexity)],
   'monitor.RankingMetrics.add': [ranking, pairs, batch],

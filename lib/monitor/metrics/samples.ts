@@ -46,10 +46,14 @@ export class ConfidentlyWrong {
     this.#seen += targets.length;
     return this;
   }
-  merge(other: ConfidentlyWrong): this {
-    if (!(other instanceof ConfidentlyWrong))
-      throw new ConfigError(`ConfidentlyWrong.merge: expected a ConfidentlyWrong, got ${describe(other)}.`);
-    for (const s of other.value()) this.#insert(s);
+  /** @param other another one, or what its value() gave on another rank */
+  merge(other: ConfidentlyWrong | readonly DoubtfulSample[]): this {
+    const worst = other instanceof ConfidentlyWrong ? other.value() : other;
+    if (!Array.isArray(worst) || !worst.every((s) => Number.isFinite(Object(s).confidence)))
+      throw new ConfigError(
+        `ConfidentlyWrong.merge: expected a ConfidentlyWrong, or what its value() gave, got ${describe(other)}.`,
+      );
+    for (const s of worst as readonly DoubtfulSample[]) this.#insert(s);
     return this;
   }
   #insert(s: DoubtfulSample): void {
