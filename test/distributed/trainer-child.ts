@@ -1,5 +1,5 @@
 /** A rank of a Trainer's run, or all of it where WORLD_SIZE is 1: argv is JSON, see `Task`. Prints JSON. */
-import { appendFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { data, dist, type EvalMetrics, losses, manualSeed, nn, optim, schedule, type Tensor, Trainer } from '../../lib/index.ts';
 
 export interface Task {
@@ -16,23 +16,20 @@ export interface Task {
   average?: 'ema' | 'swa';
   earlyStopping?: boolean;
   /** What happens at this step on this rank. */
-  at?: { step: number; rank: number; what: 'stop' | 'control' | 'hookStop' | 'hookScale' | 'kill' | 'throw' | 'preempt' };
-  /** Killed at the so manieth of these. */
-  phase?: { name: 'meet' | 'backward' | 'sum' | 'update' | 'write' | 'eval'; rank: number; nth: number };
+  at?: { step: number; rank: number; what: 'stop' | 'control' | 'hookStop' | 'hookScale' | 'kill' | 'throw' };
   /** Steps between sample outputs. */
   look?: number;
+  /** By attempt, milliseconds after which one rank is killed, the ranks in turn. */
+  kills?: number[];
   /** Samples; another number on rank 1 where there is one. */
   samples?: number;
   otherSamples?: number;
-  log?: string;
+  /** Where each rank writes what it tells, in place of the terminal: `<out>-<rank>`. */
+  out?: string;
 }
 const task: Task = JSON.parse(process.argv[2] as string);
 const attempt = Number(process.env.TORCHELASTIC_RESTART_COUNT ?? 0);
-const {
-  optimizer: kind = 'adamw',
-  epochs = 4,
-  at = attempt === 0 ? task.at : undefined,
-} = { at: undefined, ...task, ...(attempt ? {} : { at: task.at }) };
+const { optimizer: kind = 'adamw', epochs = 4, at } = task;
 
 class Net extends nn.Module {
   first = new nn.Linear(6, 24);
@@ -55,6 +52,8 @@ const out: Record<string, unknown> = {};
 try {
   await dist.run(async (world) => {
     const here = at && at.rank === world.rank ? at : undefined;
+    const ms = task.kills?.[attempt];
+    if (ms !== undefined && attempt % world.worldSize === world.rank) setTimeout(() => process.kill(process.pid, 'SIGKILL'), ms);
     manualSeed(10 + world.rank); // the weights are rank 0's
     const model = new Net();
     const parameters = model.parameters();
@@ -114,7 +113,6 @@ try {
         if (e.type !== 'step') continue;
         const { step, loss, lr, samples } = e;
         steps.push({ step, loss, lr, samples });
-        if (task.log) appendFileSync(task.log, `${world.rank} ${attempt} ${step}\n`);
       }
     })();
     const { stopReason, best } = await run.result;
@@ -127,4 +125,5 @@ try {
   out.error = { name, message };
   process.exitCode = 1;
 }
-process.stdout.write(`${JSON.stringify(out)}\n`);
+if (task.out) writeFileSync(`${task.out}-${out.rank}`, JSON.stringify(out));
+else process.stdout.write(`${JSON.stringify(out)}\n`);

@@ -1,10 +1,12 @@
 /** A Trainer's run made by several processes, against the same made by one. */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type EvalMetrics, monitor } from '../../lib/index.ts';
-import { startRanks, withoutGloo } from './ranks.ts';
+import { root, startRanks, withoutGloo } from './ranks.ts';
 import type { Task } from './trainer-child.ts';
 
 interface Told {
@@ -17,6 +19,8 @@ interface Told {
   refused?: string;
   error?: { name: string; message: string };
 }
+/** Kills of the sweep; a long one is asked for by the variable. */
+const points = Number(process.env.ANNEAL_TEST_KILLS ?? 20);
 const folders: string[] = [];
 const folder = () => {
   folders.push(mkdtempSync(join(tmpdir(), 'ranks-')));
@@ -155,5 +159,42 @@ describe.skipIf(withoutGloo)('a Trainer over processes (needs libgloo-dev when t
     const survivors = await train(2, { at: { step: 6, rank: 1, what: 'kill' } });
     expect(survivors.map((s) => s.error?.name)).toEqual(['CollectiveError']);
     expect(performance.now() - started).toBeLessThan(20_000);
+  });
+
+  test(`${points} kills of ranks in turn, at any moment: started again each time, the end has the same bits`, {
+    timeout: 60_000 + points * 10_000,
+  }, async () => {
+    const whole = alike(await train(2, { dir: folder(), everySteps: 2, epochs: 12 }));
+    const [dir, out] = [folder(), join(folder(), 'told')];
+    // Before the ranks have met, while they train and write, and behind it: 0 to 600 ms after a rank has joined, dealt out evenly.
+    const kills = Array.from({ length: points }, (_, i) => ((i * 37) % points) * (600 / points));
+    const task: Task = { dir, out, everySteps: 2, epochs: 12, resume: true, kills };
+    const options = [
+      '--nproc-per-node',
+      '2',
+      '--max-restarts',
+      String(points),
+      '--grace',
+      '1',
+      '--log-dir',
+      join(folder(), 'logs'),
+    ];
+    const args = [
+      '--import',
+      'tsx',
+      'lib/cli/main.ts',
+      'launch',
+      ...options,
+      'test/distributed/trainer-child.ts',
+      JSON.stringify(task),
+    ];
+    const env = { ...process.env, ANNEAL_TEST_DEVICE: '', OMP_NUM_THREADS: '1' };
+    const { stderr } = await promisify(execFile)(process.execPath, args, { cwd: root, env, maxBuffer: 64 << 20 });
+    const causes = stderr.match(/root cause: .*/g) ?? [];
+    expect(causes.length).toBeGreaterThan(points / 2); // a run may be over before its kill
+    for (const cause of causes) expect(cause).toMatch(/rank \d was ended by SIGKILL/);
+    const told = [0, 1].map((rank) => JSON.parse(readFileSync(`${out}-${rank}`, 'utf8')) as Told);
+    expect(alike(told).weights).toEqual(whole.weights);
+    expect(losses(told[0] as Told)).toEqual(losses(whole).slice(losses(whole).length - (told[0] as Told).steps.length));
   });
 });

@@ -38,6 +38,18 @@ export const sets: Row[] = [
     ConfigError,
     /data\.loader: expected a dataset \(\{ length, get \}\), an array of samples, or an iterable/,
   ],
+  [
+    'a batch of each process and of all',
+    () => data.loader([{ x: 1 }], { batchSize: 1, globalBatchSize: 2 }),
+    ConfigError,
+    /data\.loader: give one of batchSize \(of each process\) and globalBatchSize/,
+  ],
+  [
+    'a batch of all that cannot be dealt out',
+    () => data.loader([{ x: 1 }], { globalBatchSize: 10, shard: { rank: 0, size: 4 } }),
+    ConfigError,
+    /globalBatchSize must be a multiple of the 4 processes, got 10\. 12 is/,
+  ],
   ['an empty dataset', () => data.loader([], { batchSize: 1 }), ConfigError, /data\.loader: the dataset is empty/],
   [
     'dropLast of everything',

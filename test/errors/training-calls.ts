@@ -177,6 +177,7 @@ const training: Record<string, readonly Kind[]> = {
       stratifyBy: maybe(text('site')),
       classNames: maybe(list(() => ['a', 'b'])),
       showSample: maybe(fn(() => 'text')),
+      parallel: maybe(any(false)),
       samples: maybe(object(() => ({ every: 10, make: () => 'text' }))),
       dir: maybe(file('run')),
       seed: maybe(int(0)),

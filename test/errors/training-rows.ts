@@ -211,6 +211,25 @@ export const training: Row[] = [
     /Stepper: parallel must come from dist\.dataParallel\(group, model, optimizer\), got 2/,
   ],
   [
+    'processes by halves',
+    () => trainer({ parallel: { data: 1.5 } }),
+    ConfigError,
+    /Trainer: parallel: data must be a whole number of processes >= 1, got 1\.5/,
+  ],
+  [
+    'processes as a number',
+    () => trainer({ parallel: 2 }),
+    ConfigError,
+    /Trainer: parallel must be \{ data: processes \}, or false, got 2/,
+  ],
+  ['a misspelled way to be parallel', () => trainer({ parallel: { date: 2 } }), ConfigError, /"date" should be "data"/],
+  [
+    'more processes than there are',
+    () => trainer({ parallel: { data: 4 } }).fit({ train: loader(), epochs: 1 }),
+    ConfigError,
+    /parallel asks for 4 processes, and there is 1\. Call within dist\.run, and start them all: anneal launch --nproc-per-node 4/,
+  ],
+  [
     'a part of several processes’ window',
     () => stepper().step({ ...window(), share: { offsets: [0], rows: 100 } } as never, () => wrong(null)),
     ConfigError,
